@@ -151,10 +151,10 @@ def config_differences(store: Store, checkpoints: Sequence[Artifact]) -> list[Co
 
 
 def _differences(key: str, fields: Sequence[dict[str, Any]]) -> Iterator[ConfigDifference]:
-    own = [{name: value for name, value in each.items() if name != INPUTS} for each in fields]
+    compared = [{name: value for name, value in each.items() if name != INPUTS} for each in fields]
     places: dict[str, list[str]] = {}
-    for number, other in enumerate(own[1:], 1):
-        for place, first, value in differences(own[0], other):
-            places.setdefault(place, [str(first)] * len(own))[number] = str(value)
+    for number, other in enumerate(compared[1:], 1):
+        for place, first, value in differences(compared[0], other):
+            places.setdefault(place, [str(first)] * len(compared))[number] = str(value)
     for place, values in places.items():
         yield ConfigDifference(key, place, values)

@@ -300,6 +300,12 @@ def test_wrong_requests_are_refused_with_a_message(server, path, query, status):
     assert response.status_code == status and response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("name", "status"), [("no-such-step", 404), ("99", 404), ("9" * 5000, 400)])
+def test_only_steps_of_the_tour_are_taken(server, name, status):
+    response = post(server, f"tour/{name}")
+    assert response.status_code == status and response.json()["error"]["message"]
+
+
 def test_the_same_checks_as_for_other_endpoints(server):
     assert requests.get(f"{server.url}/api/pipeline", headers={"Host": "evil.example"}).status_code == 403
     assert requests.post(f"{server.url}/api/data/sql", data="sql=SELECT 1").status_code == 415

@@ -55,6 +55,7 @@ def test_a_call_with_the_last_allowed_token_is_not_made(server, monkeypatch):
     script_tokens(monkeypatch, [*script, *text_tokens("It is 5.")])
     choice = answer(server, tools=PYTHON, max_tokens=len(script))
     assert choice["finish_reason"] == "length" and "server_tool_calls" not in choice["message"]
+    assert choice["message"]["content"] == "I add."  # a whole call is no text for the user
     assert "server_tool_calls" in answer(server, tools=PYTHON, max_tokens=len(script) + 5)["message"]
     function = [{"type": "function", "function": {"name": "python"}}]
     assert answer(server, tools=function, max_tokens=len(script))["finish_reason"] == "tool_calls"

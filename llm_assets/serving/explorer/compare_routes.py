@@ -7,19 +7,61 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 
 from llm_assets.artifacts.record import RECORD, Record
 from llm_assets.artifacts.store import Artifact
-from llm_assets.release.checkpoint_lineage import StoredCheckpoint, config_differences, lineage, stored_checkpoints
+from llm_assets.release.checkpoint_lineage import (
+    ConfigDifference,
+    Lineage,
+    StoredCheckpoint,
+    config_differences,
+    lineage,
+    stored_checkpoints,
+)
 
 from ..checkpoints import Checkpoints, folder_facts
 from ..errors import ApiError
-from .protocol import ComparableModel, ComparableModels, LineagesBody, ModelLineage
 from .reading import Reader
 
 MOST_MODELS = 8  # in one comparison
 
 Names = Annotated[list[str], Query(min_length=1, max_length=MOST_MODELS)]
+
+
+class ComparableModel(BaseModel):
+    """A checkpoint that can be asked. asset, identity, finished_at: empty for a folder outside the store.
+
+    name: for requests. is_current: it is the recipe's. tools: those that it has learnt to call.
+    """
+
+    name: str
+    asset: str
+    identity: str
+    is_current: bool
+    finished_at: str
+    chat: bool
+    tools: list[str]
+    context: int
+
+
+class ComparableModels(BaseModel):
+    recipe: str
+    models: list[ComparableModel]
+
+
+class ModelLineage(BaseModel):
+    """lineage: none for a folder that is no artifact."""
+
+    model: str
+    lineage: Lineage | None
+
+
+class LineagesBody(BaseModel):
+    """differences: of configs; none if one of the models has no lineage."""
+
+    models: list[ModelLineage]
+    differences: list[ConfigDifference]
 
 
 def add_compare(router: APIRouter, reader: Reader, checkpoints: Checkpoints) -> None:

@@ -11,7 +11,6 @@ from llm_assets.curation.documents import PagePart
 from llm_assets.curation.verdicts import RuleCount
 from llm_assets.preference.arena import Contestant
 from llm_assets.preference.ranking_files import LABELLER
-from llm_assets.release.checkpoint_lineage import ConfigDifference, Lineage
 
 from ..protocol import ChatMessage, Strict
 
@@ -329,67 +328,3 @@ class RevealedBody(BaseModel):
     first: Contestant
     second: Contestant
     file: str
-
-
-# Comparison of checkpoints
-
-
-class ComparableModel(BaseModel):
-    """A checkpoint that can be asked. asset, identity, finished_at: empty for a folder outside the store.
-
-    name: for requests. is_current: it is the recipe's. tools: those that it has learnt to call.
-    """
-
-    name: str
-    asset: str
-    identity: str
-    is_current: bool
-    finished_at: str
-    chat: bool
-    tools: list[str]
-    context: int
-
-
-class ComparableModels(BaseModel):
-    recipe: str
-    models: list[ComparableModel]
-
-
-class ModelLineage(BaseModel):
-    """lineage: none for a folder that is no artifact."""
-
-    model: str
-    lineage: Lineage | None
-
-
-class LineagesBody(BaseModel):
-    """differences: of configs; none if one of the models has no lineage."""
-
-    models: list[ModelLineage]
-    differences: list[ConfigDifference]
-
-
-# Tour
-
-
-class TourStep(BaseModel):
-    """A step. seen: what is seen. left_out: why it cannot be taken; empty if it can."""
-
-    name: str
-    title: str
-    seen: str
-    assets: list[str]
-    left_out: str
-
-
-class TourBody(BaseModel):
-    recipe: str
-    steps: list[TourStep]
-
-
-class TourStepReport(BaseModel):
-    """What a step shows, in at most 100 columns. notices: of the models' folders, about pages that were taken down."""
-
-    lines: list[str]
-    left_out: str
-    notices: list[str]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
+from pydantic import BaseModel
 
 from llm_assets.artifacts.errors import ArtifactError
 from llm_assets.tour import STEPS, TourError, Visit, find_step, take_step
@@ -12,10 +14,34 @@ from llm_assets.tour.visit import NothingToShow
 
 from ..bounded_threads import BoundedThreads
 from ..errors import ApiError
-from .protocol import TourBody, TourStep, TourStepReport
 from .reading import Reader
 
 WAITING = 16  # steps that wait for the one that is being taken
+
+Name = Annotated[str, Path(max_length=64)]
+
+
+class TourStep(BaseModel):
+    """A step. seen: what is seen. left_out: why it cannot be taken; empty if it can."""
+
+    name: str
+    title: str
+    seen: str
+    assets: list[str]
+    left_out: str
+
+
+class TourBody(BaseModel):
+    recipe: str
+    steps: list[TourStep]
+
+
+class TourStepReport(BaseModel):
+    """What a step shows, in at most 100 columns. notices: of the models' folders, about pages that were taken down."""
+
+    lines: list[str]
+    left_out: str
+    notices: list[str]
 
 
 def add_tour(router: APIRouter, reader: Reader) -> None:
@@ -28,7 +54,7 @@ def add_tour(router: APIRouter, reader: Reader) -> None:
         return await reader.run(partial(reader.remembered, "tour", partial(_steps, reader)))
 
     @router.post("/tour/{name}")
-    async def step(name: str) -> TourStepReport:
+    async def step(name: Name) -> TourStepReport:
         """Take a step, given its name or its number: its lines, or why it is left out. Two runs give the same."""
         try:
             place = find_step(name)

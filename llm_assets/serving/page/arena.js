@@ -34,7 +34,7 @@ export class Arena {
   // Offers the two models that are ticked, if both of them chat.
   useModels() {
     const models = this.chosenModels().filter((model) => model.chat);
-    const options = [element("option", { value: "" }, "drawn from those of the recipe")];
+    const options = [element("option", { value: "" }, "drawn at random")];
     if (models.length === 2) options.push(element("option", { value: "ticked" }, "the two that are ticked"));
     this.models.replaceChildren(...options);
   }
