@@ -6,8 +6,8 @@ from llm_assets.artifacts import Graph, Store, Workspace
 from llm_assets.compute import LocalEngine
 from llm_assets.recipes import Recipe
 from llm_assets.release.checkpoint_lineage import config_differences, lineage, stored_checkpoints
-from tests.support.explored_store import build_checkpoints
 from tests.support.model_server import SHAPE
+from tests.support.stored_checkpoints import build_checkpoints
 
 
 @pytest.fixture(scope="module")

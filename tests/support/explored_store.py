@@ -6,9 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from llm_assets.artifacts import Graph, Stage, Store, Workspace, materialize
+from llm_assets.artifacts import Graph, Store, Workspace, materialize
 from llm_assets.compute import LocalEngine
 from llm_assets.curation.stages import STAGES as CURATION
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
@@ -19,6 +17,7 @@ from llm_assets.settings import load_settings
 from llm_assets.web.stages import STAGES as WEB
 from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.stand_ins import stand_in
+from tests.support.stored_checkpoints import build_checkpoints
 from tests.support.tiny_models import ENCODING, TEXTS
 from tests.support.trace_indexes import write_trace_index
 from tests.support.warcs import page, story, write
@@ -88,48 +87,6 @@ def trace_stage(folder):
     return stand_in("trace_index", {name: pl.read_parquet(paths) for name, paths in tables.items()}, write=copy)
 
 
-class Seeded(BaseModel):
-    """The config of a tiny checkpoint."""
-
-    model_config = ConfigDict(frozen=True)
-    seed: int
-
-
-def checkpoint_stage(name, inputs=(), is_chat=True):
-    """A stage with a tiny checkpoint of random weights, which the recipe's seed of fine-tuning decides."""
-
-    def build(step, config):
-        with step.task(name) as task:
-            folder = write_checkpoint(step.staging / "written", seed=config.seed, is_chat=is_chat)
-            for path in sorted(folder.iterdir()):
-                path.rename(step.staging / path.name)
-                task.add_file(path.name)
-            folder.rmdir()
-            task.stats.update({"tokens": 3_000, "flops": 1.5e12})
-
-    def config(recipe, crawl):
-        return Seeded(seed=recipe.finetuning.seed if is_chat else 2)
-
-    return Stage(name, "test", "A tiny checkpoint.", build, "1", config, inputs=inputs)
-
-
-def build_checkpoints(folder, recipe):
-    """A base model and the models that two recipes tune it to, in the store of a folder.
-
-    Returns the stages. The recipe is one of the two; the other has another seed.
-    """
-    stages = [
-        checkpoint_stage("base_checkpoint", is_chat=False),
-        checkpoint_stage("sft_checkpoint", ("base_checkpoint",)),
-    ]
-    for seed in (recipe.finetuning.seed + 1, recipe.finetuning.seed):
-        seeded = recipe.replace(finetuning=recipe.finetuning.replace(seed=seed))
-        workspace = Workspace(seeded, Store(folder), Graph(stages), LocalEngine(1))
-        for stage in stages:
-            materialize(stage, None, workspace)
-    return stages
-
-
 def explored_workspace(folder: Path, with_checkpoints: bool = False):
     """The workspace, with everything built but `rlhf_checkpoint`, and the settings of its data folder.
 
@@ -146,11 +103,10 @@ def explored_workspace(folder: Path, with_checkpoints: bool = False):
         human_rankings=HumanRankings(files=files),
     )
     corpus = [stage for stage in (*WEB, *CURATION) if stage.name != "corpus_report"]
+    corpus += build_checkpoints(data / "artifacts", recipe) if with_checkpoints else []
     prompts = [{"question": row["question"], "split": "train"} for row in pairs()]
     stages = [*corpus, stand_in("response_pairs", {"pairs": pairs(), "prompts": prompts}), HUMAN_RANKINGS]
     stages += [trace_stage(folder / "trace"), stand_in("rlhf_checkpoint")]
-    if with_checkpoints:
-        stages += build_checkpoints(data / "artifacts", recipe)
     workspace = Workspace(recipe, Store(data / "artifacts"), Graph(stages), LocalEngine(1))
     for name, crawl in workspace.graph.keys(recipe):
         if name != "rlhf_checkpoint":
