@@ -44,7 +44,7 @@ ui: setup
 mlflow: $(STAMP)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///data/mlflow/mlflow.db
 
-# The last model of the recipe over HTTP, by OpenAI's API, at http://127.0.0.1:8000/v1.
+# The page at http://127.0.0.1:8000, and OpenAI's API for the last model of the recipe at http://127.0.0.1:8000/v1.
 serve: setup
 	$(BIN)/llm-assets serve
 

@@ -14,6 +14,8 @@ ROOT = Path(llm_assets.__file__).parent
 SHARED = (
     "settings",
     "sql",
+    "locked_sql_process",
+    "locked_sql",
     "writing_systems",
     "json_values",
     "json_requests",

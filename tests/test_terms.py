@@ -20,7 +20,7 @@ from llm_assets.settings import PROJECT
 COLUMNS = 120
 FUNCTION_LINES, PARAMETERS = 60, 6
 LISTS_OF_SETTINGS = {("llm_assets/recipes/presets.py", "laptop")}  # one expression, a line per field
-CHECKED = (".py", ".sql", ".j2", ".md", ".yaml", ".toml", "Makefile", ".ci/run")
+CHECKED = (".py", ".sql", ".j2", ".md", ".yaml", ".toml", ".js", ".css", ".html", "Makefile", ".ci/run")
 THIS_FILE = "tests/test_terms.py"
 CLOSING, OPENING = " \"'\\", r"^\s*(#|--|\*|>)?\s*f?[\"']?"  # around a line break within a sentence
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from llm_assets.sql import query
 
+from .errors import ArtifactError
+from .materialize import Workspace
 from .store import Artifact, Store
 
 
@@ -19,6 +22,16 @@ class Sighting:
     identity: str
     table: str
     row: dict[str, Any]
+
+
+def find_artifact(workspace: Workspace, name: str) -> Artifact:
+    """An artifact by the start of its identity, or the recipe's current one by ``asset`` or ``asset/partition``."""
+    asset, _, partition = name.partition("/")
+    if asset in workspace.graph.stages:
+        return workspace.resolver().artifact(asset, partition or None)
+    if not re.fullmatch(r"[0-9a-f]+", name):
+        raise ArtifactError(f"no artifact and no asset is called {name!r}; see: llm-assets artifacts list")
+    return workspace.store.find(name)
 
 
 def upstream(store: Store, artifact: Artifact) -> list[Artifact]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from llm_assets.artifacts import ArtifactError, Workspace
+from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.adopt import adopt as adopt_folder
 from llm_assets.artifacts.explain import explain as explain_graph
 from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.identity import differences
-from llm_assets.artifacts.lineage import downstream, trace_document, upstream
+from llm_assets.artifacts.lineage import downstream, find_artifact, trace_document, upstream
 from llm_assets.artifacts.progress import human_size
 from llm_assets.artifacts.record import Record
 from llm_assets.artifacts.stage import Key
@@ -29,16 +28,6 @@ from .options import recipe_option
 @click.group()
 def artifacts() -> None:
     """Inspect and manage the artifact store."""
-
-
-def find_artifact(workspace: Workspace, name: str) -> Artifact:
-    """An artifact by the start of its identity, or the recipe's current one by ``asset`` or ``asset/partition``."""
-    asset, _, partition = name.partition("/")
-    if asset in workspace.graph.stages:
-        return workspace.resolver().artifact(asset, partition or None)
-    if not re.fullmatch(r"[0-9a-f]+", name):
-        raise ArtifactError(f"no artifact and no asset is called {name!r}; see: llm-assets artifacts list")
-    return workspace.store.find(name)
 
 
 def named_keys(workspace: Workspace, names: tuple[str, ...]) -> list[Key]:

@@ -11,8 +11,9 @@ import polars as pl
 from llm_assets.artifacts import ArtifactError, Workspace
 from llm_assets.curation import corpus as questions
 from llm_assets.curation.corpus_report import REPORT
-from llm_assets.curation.personal_data import KINDS, scrub_for_display
+from llm_assets.curation.personal_data import KINDS
 from llm_assets.curation.quality import format_number
+from llm_assets.curation.verdicts import changed_pages, rule_counts, sample_pages
 from llm_assets.graph import open_workspace
 from llm_assets.recipes import QUALITY_RULES
 from llm_assets.row_files import ENDINGS
@@ -37,11 +38,7 @@ def corpus() -> None:
 def _open(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[str]]:
     """The workspace, and the crawls of these names, or all that the recipe reads. Raises CorpusError."""
     workspace = open_workspace(recipe)
-    known = workspace.recipe.sources()
-    for crawl in crawls:
-        if crawl not in known:
-            raise questions.CorpusError(f"no crawl {crawl!r}; available: {', '.join(sorted(known))}")
-    return workspace, list(crawls) or workspace.recipe.corpus()
+    return workspace, questions.named_crawls(workspace, crawls)
 
 
 def _open_judged(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[str]]:
@@ -183,20 +180,18 @@ def _print_verdicts(table: pl.DataFrame, first: str, second: str) -> None:
     for title, column in ((first, "rule"), (second, "other_rule")):
         kept_pages = table[column].null_count()
         click.echo(f"  {title:24} {kept_pages:>9,} kept  {len(table) - kept_pages:>9,} dropped")
-    before, after = (dict(table[column].drop_nulls().value_counts().iter_rows()) for column in ("rule", "other_rule"))
-    for name in sorted({*before, *after}, key=lambda name: (-max(before.get(name, 0), after.get(name, 0)), name)):
-        change = after.get(name, 0) - before.get(name, 0)
+    for count in rule_counts(table):
+        change = count.after - count.before
         shown_change = f"  {change:+,}" if change else ""
-        click.echo(f"    {name:34} {before.get(name, 0):>8,} {after.get(name, 0):>8,}{shown_change}")
+        click.echo(f"    {count.rule:34} {count.before:>8,} {count.after:>8,}{shown_change}")
 
 
 def _print_changed_pages(workspace: Workspace, table: pl.DataFrame, samples: int) -> None:
     """Print how many pages are kept by one set of rules only, and samples of them in each direction."""
-    changed = table.filter(pl.col("rule").is_null() != pl.col("other_rule").is_null())
-    click.echo(f"{len(changed):,} pages change ({len(changed) / max(len(table), 1):.2%})")
-    now_dropped = changed.filter(pl.col("rule").is_null())
+    now_dropped, now_kept = changed_pages(table)
+    changes = len(now_dropped) + len(now_kept)
+    click.echo(f"{changes:,} pages change ({changes / max(len(table), 1):.2%})")
     _print_samples(workspace, "kept before, dropped now", now_dropped, ("other_rule", "other_value"), samples)
-    now_kept = changed.filter(pl.col("other_rule").is_null())
     _print_samples(workspace, "dropped before, kept now", now_kept, ("rule", "value"), samples)
 
 
@@ -210,13 +205,8 @@ def _print_samples(
     click.secho(f"{title}: {len(pages):,}", bold=True)
     for name, count in pages[rule].value_counts().sort("count", rule, descending=[True, False]).iter_rows():
         click.echo(f"  {name}: {count:,}")
-    shown = pages.sort(pl.col("url").hash(seed=1), "url", "crawl", "warc_offset").head(samples)
-    texts = questions.texts_of(workspace, shown)
-    scrubbed = scrub_for_display(pl.DataFrame({"text": list(texts.values())}, schema={"text": pl.String}))["text"]
-    texts = dict(zip(texts, scrubbed, strict=True))
-    for row in shown.iter_rows(named=True):
-        text = texts[row["crawl"], row["warc_file"], row["warc_offset"]]
-        click.echo(f"  {row['url']}\n    {row[rule]}: {row[value]}\n    {_snippet(text)}")
+    for row in sample_pages(workspace, pages, samples):
+        click.echo(f"  {row['url']}\n    {row[rule]}: {row[value]}\n    {_snippet(row['text'])}")
 
 
 @corpus.command("what-if")

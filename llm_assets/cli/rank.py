@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import getpass
-import json
-import random
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from llm_assets.artifacts.tables import read_table
 from llm_assets.graph import open_workspace
+from llm_assets.preference.ranking_files import add_ranking, in_order, pairs_to_rank, ranked_by
 from llm_assets.settings import load_settings
 
 from .options import recipe_option
@@ -49,19 +46,13 @@ def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: 
 
     Press 1 or 2 for the better answer, t for a tie, s to skip the pair, q to quit.
     """
-
-    workspace = open_workspace(recipe)
-    stage, table = ("rlhf_checkpoint", "adversarial") if adversarial else ("response_pairs", "pairs")
-    files = workspace.resolver().artifact(stage, None).table(table)
-    pairs = read_table(files).to_dicts() if files else []
+    pairs = pairs_to_rank(open_workspace(recipe), adversarial)
     target = path or load_settings().data / "rankings" / f"{labeller}.jsonl"
     ranked = ranked_by(target, labeller)
-    unranked = [pair for pair in sorted(pairs, key=lambda pair: pair["pair"]) if pair["pair"] not in ranked]
-    random.Random(f"rank-{seed}").shuffle(unranked)
+    unranked = in_order([pair for pair in pairs if pair["pair"] not in ranked], seed)
     if not unranked:
         click.echo(f"nothing is left to rank: {len(pairs):,} pairs, all ranked by {labeller} in {target}")
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
     added = 0
     for pair in unranked[:count]:
         key = ask_preference(pair)
@@ -81,32 +72,3 @@ def ask_preference(pair: Mapping[str, Any]) -> str:
         return str(click.prompt("better", type=keys, prompt_suffix=" (1, 2, t, s, q): ", show_choices=False))
     except click.Abort:
         return "q"
-
-
-def ranked_by(path: Path, labeller: str) -> set[str]:
-    """The pairs in a file that the labeller has ranked."""
-    from llm_assets.preference.preference_files import read_rankings
-    from llm_assets.preference.response_pairs import pair_digest
-
-    rows = [row for _, row in read_rankings(path)] if path.exists() else []
-    return {
-        pair_digest(row["question"], row["first"], row["second"])
-        for row in rows
-        if not isinstance(row, str) and row["labeller"] == labeller
-    }
-
-
-def add_ranking(path: Path, pair: Mapping[str, Any], preferred: str, labeller: str) -> None:
-    """Append a line to the file, after completing a line that a killed process left without its end."""
-    row = {
-        **{name: pair[name] for name in ("question", "subject", "first", "second")},
-        "preferred": preferred,
-        "labeller": labeller,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    with path.open("a+b") as stream:
-        if stream.tell():
-            stream.seek(-1, 2)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
-        stream.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())

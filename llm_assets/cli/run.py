@@ -95,7 +95,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     summarise(display, runs.checks, time.monotonic() - began)
     if not runs.failures and SCORECARD in {key.to_user_string() for key in keys}:
         show_headlines(workspace)
-        click.echo("talk with the model: llm-assets chat, or over HTTP by OpenAI's API: make serve")
+        click.echo("talk with the model: llm-assets chat, or in the browser and by OpenAI's API: make serve")
     for failure in runs.failures:
         click.secho(f"failed: {with_chosen_recipe(failure)}", fg="red", err=True)
     if runs.failures:

@@ -67,7 +67,7 @@ def serve(
     recipe: str | None,
     **limits: float,
 ) -> None:
-    """Serve models over HTTP by OpenAI's API.
+    """Serve models over HTTP: a page for people, and OpenAI's API for programs.
 
     CHECKPOINTS are stages, assets, identities or folders. The first one answers requests that name no model; without
     any, that is the last model of the recipe. All checkpoints of the store can be asked for by name; folders only if
@@ -90,6 +90,6 @@ def serve(
         server = uvicorn_server(open_service(chosen, tools, allowed, address), address)
         listening = address.listen()
         shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{listening.getsockname()[1]}/v1"
-        click.echo(f"{chosen.default} at {url} (Ctrl-C stops the server)", err=True)
+        url = f"http://{shown}:{listening.getsockname()[1]}"
+        click.echo(f"{chosen.default}: page at {url}, API at {url}/v1 (Ctrl-C stops the server)", err=True)
         server.run(sockets=[listening])

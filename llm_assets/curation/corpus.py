@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_fields
 from typing import Any
@@ -37,6 +37,15 @@ _OTHER_STAGES = {"duplicate_clusters": "deduplicated_text"}
 
 class CorpusError(ValueError):
     """A question that cannot be answered; the message says why."""
+
+
+def named_crawls(workspace: Workspace, names: Sequence[str]) -> list[str]:
+    """The crawls of these names, or all that the recipe reads. Raises CorpusError for a name that is no crawl's."""
+    known = workspace.recipe.sources()
+    for name in names:
+        if name not in known:
+            raise CorpusError(f"no crawl {name[:100]!r}; available: {', '.join(sorted(known))}")
+    return list(names) or workspace.recipe.corpus()
 
 
 def tables(workspace: Workspace, crawls: Sequence[str]) -> duckdb.DuckDBPyConnection:
@@ -108,6 +117,17 @@ def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
     return [_answer(connection, capture, rules) for capture in captures.iter_rows(named=True)]
 
 
+def answer_at(workspace: Workspace, crawl: str, file: str, offset: int) -> Answer:
+    """What became of the capture at one place. Raises CorpusError if there is none, and NotBuilt without a ledger."""
+    workspace.resolver().artifact("reject_ledger", crawl)
+    connection = tables(workspace, [crawl])
+    place = {"crawl": crawl, "file": file, "at": offset}
+    captures = run_sql(connection, statement("capture_at"), place)
+    if captures.is_empty():
+        raise CorpusError(f"crawl {crawl!r} has no capture at {offset:,} of {file!r}")
+    return _answer(connection, captures.row(0, named=True), workspace.recipe.quality.effective())
+
+
 def _answer(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], rules: Sequence[Rule]) -> Answer:
     place = {"crawl": capture["crawl"], "file": capture["warc_file"], "at": capture["warc_offset"]}
     reject, page, cluster, statistics = (
@@ -140,22 +160,30 @@ def versions_of(workspace: Workspace, url: str) -> list[dict[str, Any]]:
 
 def statistics_of(workspace: Workspace, crawls: Iterable[str]) -> pl.DataFrame:
     """Pages with their statistics, without their text. Builds `text_statistics` if nothing else is missing."""
-    frames = []
-    for crawl in crawls:
+    names = list(crawls)
+    for crawl in names:
         if workspace.resolver().resolve(TEXT_STATISTICS.name, crawl).artifact is None:
             for name, partition in (("quality_classifier", None), (TEXT_STATISTICS.name, crawl)):
                 materialize(workspace.graph[name], partition, workspace)
-        resolver = workspace.resolver()
+    return built_statistics(workspace, names)
+
+
+def built_statistics(workspace: Workspace, crawls: Sequence[str]) -> pl.DataFrame:
+    """Pages with their statistics, without their text. Raises NotBuilt."""
+    resolver, frames = workspace.resolver(), []
+    for crawl in crawls:
         texts = resolver.artifact(JUDGED, crawl)
         statistics = {path.stem: path for path in resolver.artifact(TEXT_STATISTICS.name, crawl).table("statistics")}
         for path in texts.table("text"):
             frames += pages_with_statistics(path, statistics[path.stem], with_text=False)
+    if not frames:
+        raise CorpusError(f"none of the crawls {', '.join(crawls)} has a page that the quality rules judge")
     return pl.concat(frames)
 
 
 def changed_rules(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """The recipe with thresholds from settings ``rule=value``; ``rule=off`` switches a rule off. Raises CorpusError."""
-    thresholds = dict(recipe.quality.thresholds)
+    thresholds: dict[str, float | None] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         try:
@@ -164,8 +192,14 @@ def changed_rules(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             raise CorpusError(f"--set {setting}: give rule=number or rule=off") from None
         if not equals:
             raise CorpusError(f"--set {setting}: give rule=number or rule=off")
+    return with_thresholds(recipe, thresholds)
+
+
+def with_thresholds(recipe: Recipe, thresholds: Mapping[str, float | None]) -> Recipe:
+    """The recipe with other thresholds, by rule; None switches a rule off. Raises CorpusError."""
+    changed = {**recipe.quality.thresholds, **thresholds}
     try:
-        return recipe.replace(quality=recipe.quality.replace(thresholds=thresholds))
+        return recipe.replace(quality=recipe.quality.replace(thresholds=changed))
     except ValidationError as error:
         problems = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
         raise CorpusError("; ".join(problems)) from error

@@ -64,7 +64,7 @@ def extract_task(staging: Path, name: str, urls: Path, warc: Path, bounds: Extra
             if row is None:
                 continue
             try:
-                body = _read_body(capture, bounds)
+                body = read_body(capture, bounds)
                 counts.numbers["html_bytes"] += len(body)
                 page = _extract_page(body, row, bounds)
             except BodyError as error:
@@ -85,7 +85,7 @@ def extract_task(staging: Path, name: str, urls: Path, warc: Path, bounds: Extra
         task.stats.update(counts.stats())
 
 
-def _read_body(capture: Capture, bounds: Extraction) -> bytes:
+def read_body(capture: Capture, bounds: Extraction) -> bytes:
     """The decoded body of a capture. Raises BodyError."""
     if capture.payload is None:
         raise BodyError("too_large", str(capture.payload_bytes), str(bounds.max_bytes))

@@ -7,8 +7,9 @@ its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -31,7 +32,8 @@ class Choice:
     """One token of a stream, the sequence that it belongs to, and its log-probability.
 
     call: for tool output, the call whose result the token belongs to. alternatives: the most probable tokens at this
-    place with their log-probabilities, as many as `Sampling.alternatives`.
+    place with their log-probabilities, as many as `Sampling.alternatives`. entropy: of the distribution that the token
+    was sampled from before temperature, top-k and top-p, in bits; None without alternatives.
     """
 
     sequence: int
@@ -39,6 +41,7 @@ class Choice:
     log_probability: float
     call: ToolCall | None = None
     alternatives: tuple[tuple[int, float], ...] = ()
+    entropy: float | None = None
 
 
 @dataclass
@@ -127,6 +130,12 @@ def most_probable(scores: Tensor, count: int) -> list[list[tuple[int, float]]]:
     top = scores.topk(min(count, scores.shape[-1]), dim=-1)
     pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return [list(zip(tokens, values, strict=True)) for tokens, values in pairs]
+
+
+def entropies(scores: Tensor) -> list[float]:
+    """The entropy of each row's distribution in bits. scores: logits or log-probabilities, (B, V)."""
+    scores = scores.log_softmax(-1)
+    return (-(scores.exp() * scores).sum(-1) / math.log(2)).tolist()
 
 
 class Decoder:
@@ -237,6 +246,7 @@ class Decoder:
         tokens = chosen.tolist()
         full = (self.lengths >= self.model.shape.context).tolist()
         alternatives = most_probable(scores, max(row.sampling.alternatives for row in self.rows))
+        uncertainty = entropies(scores) if alternatives else []
         choices: list[Choice] = []
         for place, row in enumerate(self.rows):
             if row.ended:
@@ -248,8 +258,11 @@ class Decoder:
                 row.end("stop")
                 continue
             row.completion.add(token, log_probability)
-            shown = tuple(alternatives[place][: sampling.alternatives]) if alternatives else ()
-            choices.append(Choice(row.sequence, token, log_probability, alternatives=shown))
+            choice = Choice(row.sequence, token, log_probability)
+            if sampling.alternatives:
+                shown = tuple(alternatives[place][: sampling.alternatives])
+                choice = replace(choice, alternatives=shown, entropy=uncertainty[place])
+            choices.append(choice)
             if token in sampling.last or (sampling.until and self._spells_stop(row)):
                 row.end("stop")
             elif row.step == sampling.max_tokens:

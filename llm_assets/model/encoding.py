@@ -11,7 +11,9 @@ import base64
 import binascii
 import hashlib
 import json
+import os
 import re
+import tempfile
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -377,6 +379,16 @@ class Encoding:
             described["normaliser"],
             read_ranks(described["unreachable"].encode(), str(folder / "encoding.json")),
         )
+
+
+def published_here(name: str) -> Encoding | None:
+    """A published encoding if its ranks file is in tiktoken's cache; it is never downloaded. Raises TokenizerError."""
+    known = PUBLISHED[name]
+    # As in tiktoken.load.read_file_cached.
+    default = Path(tempfile.gettempdir(), "data-gym-cache")
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR", default))
+    ranks = Path(folder) / hashlib.sha1(known.url.encode()).hexdigest()
+    return published(name, ranks) if folder and ranks.is_file() else None
 
 
 def published(name: str, ranks: Path | None = None) -> Encoding:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from .choosing import Sampling, choose, filtered, uniform_draws
-from .decoding import Choice, Decoder, Row, most_probable
+from .decoding import Choice, Decoder, Row, entropies, most_probable
 from .devices import CPU_SEQUENCES, autocast, fitting_sequences, free_memory
 from .encoding import Encoding
 from .prefill import CachedModel
@@ -29,10 +29,14 @@ class Likelihood(NamedTuple):
 
 
 class TokenLikelihood(NamedTuple):
-    """The log-probability of a token, in nats, and the most probable tokens at its place with theirs."""
+    """The log-probability of a token, in nats, and the most probable tokens at its place with theirs.
+
+    entropy: of the distribution over the vocabulary at its place, in bits; None without alternatives.
+    """
 
     log_probability: float
     alternatives: tuple[tuple[int, float], ...]
+    entropy: float | None
 
 
 class Engine:
@@ -192,7 +196,11 @@ class Engine:
                 values = scores.gather(-1, chosen[:, None]).squeeze(-1).tolist()
                 # Ids of the padding have no text, so they are not named.
                 tops = most_probable(scores[:, : self.shape.vocabulary], alternatives) or [[] for _ in values]
-                out += [TokenLikelihood(value, tuple(top)) for value, top in zip(values, tops, strict=True)]
+                bits = entropies(scores[:, : self.shape.vocabulary]) if alternatives else [None] * len(values)
+                out += [
+                    TokenLikelihood(value, tuple(top), entropy)
+                    for value, top, entropy in zip(values, tops, bits, strict=True)
+                ]
         return out
 
     def _likelihoods(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], padded: bool) -> list[Likelihood]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,24 @@ def parts(token: bytes, ranks: dict[bytes, int], limit: int | None = None) -> li
 
     limit: the rank of the token; None is that in `ranks`.
     """
+    *_, pieces = merge_steps(token, ranks, limit)
+    return pieces
+
+
+def merge_steps(token: bytes, ranks: dict[bytes, int], limit: int | None = None) -> Iterator[list[bytes]]:
+    """The pieces of a token after each merge of lower rank, from its bytes to the two of its own merge.
+
+    limit: see `parts`. There are more than two pieces at the end if merges of lower rank do not make the token.
+    """
     limit = ranks[token] if limit is None else limit
     pieces = [bytes([byte]) for byte in token]
+    yield pieces
     while len(pieces) > 2:
         best = min(range(len(pieces) - 1), key=lambda i: ranks.get(pieces[i] + pieces[i + 1], limit))
         if ranks.get(pieces[best] + pieces[best + 1], limit) >= limit:
             break
-        pieces[best : best + 2] = [pieces[best] + pieces[best + 1]]
-    return pieces
+        pieces = [*pieces[:best], pieces[best] + pieces[best + 1], *pieces[best + 2 :]]
+        yield pieces
 
 
 def merges(ranks: dict[bytes, int]) -> list[list[str]]:

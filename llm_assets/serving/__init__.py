@@ -1,1 +1,1 @@
-"""The OpenAI-compatible API: checkpoints served over HTTP, with concurrent requests sampled together."""
+"""Checkpoints served over HTTP: OpenAI's API, with concurrent requests sampled together, and a page for people."""

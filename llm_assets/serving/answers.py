@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.tool_calls import ToolCall
@@ -54,6 +54,22 @@ def tool_call(call: ClientCall) -> dict[str, Any]:
 def server_tool_call(call: ToolCall) -> dict[str, Any]:
     """A call that the server made: not OpenAI's, beside the message's text."""
     return {"type": call.tool, "input": call.text, "output": call.result, "seconds": call.seconds}
+
+
+class StreamFormat(Protocol):
+    """The chunks of a stream."""
+
+    def beginning(self, choices: int) -> Iterator[dict[str, Any]]:
+        """Those before the first piece."""
+        ...
+
+    def chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
+        """Those of a piece."""
+        ...
+
+    def ending(self, ended: Ended, with_usage: bool) -> Iterator[dict[str, Any]]:
+        """Those after the last piece. with_usage: the request asks for counts of tokens."""
+        ...
 
 
 class ChatFormat:
@@ -127,8 +143,9 @@ class ChatFormat:
         item = {"index": choice, "delta": delta, "logprobs": scores, "finish_reason": finish}
         return {**self.head, "object": "chat.completion.chunk", "choices": [item]}
 
-    def usage_chunk(self, ended: Ended) -> dict[str, Any]:
-        return {**self.head, "object": "chat.completion.chunk", "choices": [], "usage": usage(ended)}
+    def ending(self, ended: Ended, with_usage: bool) -> Iterator[dict[str, Any]]:
+        if with_usage:
+            yield {**self.head, "object": "chat.completion.chunk", "choices": [], "usage": usage(ended)}
 
 
 class CompletionFormat:
@@ -179,8 +196,9 @@ class CompletionFormat:
     def chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
         yield {**self.head, "choices": [self._choice(piece)]}
 
-    def usage_chunk(self, ended: Ended) -> dict[str, Any]:
-        return {**self.head, "choices": [], "usage": usage(ended)}
+    def ending(self, ended: Ended, with_usage: bool) -> Iterator[dict[str, Any]]:
+        if with_usage:
+            yield {**self.head, "choices": [], "usage": usage(ended)}
 
 
 Format = ChatFormat | CompletionFormat

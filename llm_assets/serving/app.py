@@ -3,56 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from llm_assets import __version__
 
-from .answers import ChatFormat, CompletionFormat, Format
-from .checkpoints import Checkpoints, Listed
+from .answers import ChatFormat, CompletionFormat
 from .errors import ApiError, invalid
-from .jobs import Ended, Event, Job, Piece, Prompt, Started
-from .limits import Limits
-from .pool import LoadedModel
-from .prompts import ServerTools, chat_prompts, completion_prompts, prompt_items
-from .protocol import (
-    ChatRequest,
-    CompletionBody,
-    CompletionRequest,
-    ErrorBody,
-    GenerationRequest,
-    ModelBody,
-    ModelList,
-)
+from .exchange import Exchange
+from .explorer import add_explorer
+from .page_files import add_page
+from .page_routes import add_page_routes
+from .prompts import chat_prompts, completion_prompts, prompt_items
+from .protocol import ChatRequest, CompletionBody, CompletionRequest, ErrorBody, ModelBody, ModelList
 from .request_checks import RequestChecks
-from .worker import Worker
+from .service import Service
 
 OWNER = "llm-assets"
-STATUSES = (400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 501, 503)
+STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 500, 501, 503)
 NO_EMBEDDINGS = (
     "the checkpoints are language models that were not trained to embed texts; their hidden states make poor embeddings"
 )
-
-
-@dataclass(frozen=True)
-class Service:
-    """What the routes need. tools: by name, those that the server can run. key, host: see `RequestChecks`."""
-
-    worker: Worker
-    checkpoints: Checkpoints
-    tools: ServerTools = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
-    key: str = ""
-    host: str = "127.0.0.1"
 
 
 def create_app(service: Service) -> FastAPI:
@@ -70,6 +50,11 @@ def create_app(service: Service) -> FastAPI:
     _add_error_handlers(app)
     _add_completions(app, service)
     _add_models(app, service)
+    add_page_routes(app, service)
+    add_page(app)
+    if service.checkpoints.workspace is not None:
+        answer = partial(_chat_answer, service)
+        add_explorer(app, service.checkpoints.workspace, service.settings, service.checkpoints, answer)
     app.add_middleware(RequestChecks, limits=service.limits, key=service.key, host=service.host)
     return app
 
@@ -100,17 +85,23 @@ def _add_completions(app: FastAPI, service: Service) -> None:
         raise ApiError(501, NO_EMBEDDINGS, "unsupported", is_permanent=True)
 
 
+async def _chat_answer(service: Service, request: Request, body: ChatRequest) -> dict[str, Any]:
+    """The answer to a conversation, as the endpoint gives it. Raises ApiError."""
+    exchange = await Exchange.begin(service, body, chat_prompts(body, service.tools, service.limits), 1)
+    response = await exchange.answer(request, ChatFormat, False)
+    return dict(json.loads(bytes(response.body)))
+
+
 def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", response_model=ModelList)
     async def models() -> dict[str, Any]:
         """The checkpoints of the recipe that are built, and the folders that the server was started with."""
-        listed = await asyncio.to_thread(service.checkpoints.all)
-        return {"object": "list", "data": [_model(item) for item in listed]}
+        return {"object": "list", "data": await asyncio.to_thread(_listed_models, service)}
 
     @app.get("/v1/models/{name:path}", response_model=ModelBody)
     async def model(name: str) -> dict[str, Any]:
         """One checkpoint, by any of its names."""
-        return _model(await asyncio.to_thread(service.checkpoints.describe, name))
+        return await asyncio.to_thread(_model, service, name)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -120,8 +111,27 @@ def _add_models(app: FastAPI, service: Service) -> None:
         return {"status": "ok", **service.worker.counts()}
 
 
-def _model(item: Listed) -> dict[str, Any]:
-    return {"id": item.name, "object": "model", "created": item.created, "owned_by": OWNER}
+def _listed_models(service: Service) -> list[dict[str, Any]]:
+    models = []
+    for name in service.checkpoints.names():
+        with contextlib.suppress(ApiError):  # deleted a moment ago, or broken
+            models.append(_model(service, name))
+    return models
+
+
+def _model(service: Service, name: str) -> dict[str, Any]:
+    """One checkpoint, as a list of models describes it. Raises ApiError."""
+    facts = service.checkpoints.facts(name)
+    return {
+        "id": name,
+        "object": "model",
+        "created": facts.created,
+        "owned_by": OWNER,
+        "chat": facts.is_chat,
+        "tools": [tool for tool in facts.tools if tool in service.tools],
+        "context": facts.context,
+        "default": name == service.checkpoints.default,
+    }
 
 
 # Errors
@@ -162,103 +172,3 @@ def _validation_error(error: RequestValidationError) -> ApiError:
     if problem["type"] == "json_invalid":
         return invalid("the body is not JSON")
     return invalid(f"{name}: {problem['msg'][:300]}" if name else problem["msg"][:300], name or None)
-
-
-# A request's way through the worker
-
-
-class Exchange:
-    """A request that the worker is answering, and the answer's events as they come."""
-
-    def __init__(self, job: Job, events: asyncio.Queue[Event], name: str, body: GenerationRequest):
-        self.job, self.events, self.name, self.body = job, events, name, body
-
-    @classmethod
-    async def begin(
-        cls,
-        service: Service,
-        body: GenerationRequest,
-        prepare: Callable[[LoadedModel], list[Prompt]],
-        choices: int,
-    ) -> Exchange:
-        """Hand a request to the worker. Raises ApiError."""
-        name, folder = await asyncio.to_thread(service.checkpoints.find, body.model)
-        events: asyncio.Queue[Event] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def put(new: list[Event]) -> None:
-            for event in new:
-                events.put_nowait(event)
-
-        def deliver(new: list[Event]) -> None:
-            loop.call_soon_threadsafe(put, new)
-
-        deadline = time.monotonic() + service.limits.seconds
-        job = Job(prepare, folder, choices, deliver, deadline, bool(body.stream))
-        service.worker.submit(job)
-        return cls(job, events, name, body)
-
-    async def answer(self, request: Request, kind: type[Format], scored: bool) -> Response:
-        """The whole answer, or a stream once the request is admitted. Raises ApiError."""
-        watch = asyncio.create_task(self._cancel_with(request))
-        try:
-            started = await self._next()
-            assert isinstance(started, Started)
-            answer_format = kind(self.name, started.model.encoding, scored)
-            if self.job.streams:
-                return StreamingResponse(self._stream(answer_format), media_type="text/event-stream")
-            pieces: list[Piece] = []
-            while not isinstance(event := await self._next(), Ended):
-                assert isinstance(event, Piece)
-                pieces.append(event)
-            content = await asyncio.to_thread(self._whole, answer_format, pieces, event)
-            return Response(content, media_type="application/json")
-        except BaseException:
-            self.job.cancel()
-            raise
-        finally:
-            watch.cancel()
-
-    def _whole(self, answer_format: Format, pieces: list[Piece], ended: Ended) -> bytes:
-        """The body of the whole answer: with log-probabilities it is too large for the event loop's thread."""
-        return _json(answer_format.whole(pieces, self.job.choices, ended)).encode()
-
-    async def _cancel_with(self, request: Request) -> None:
-        """Cancel the job if the client goes away."""
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        self.job.cancel()
-
-    async def _next(self) -> Event:
-        event = await self.events.get()
-        if isinstance(event, ApiError):
-            raise event
-        return event
-
-    async def _stream(self, answer_format: Format) -> AsyncIterator[str]:
-        """Server-sent events. An error ends them, since the status has been sent."""
-        with_usage = self.body.includes_usage()
-        extra = {"usage": None} if with_usage else {}
-        try:
-            for chunk in answer_format.beginning(self.job.choices):
-                yield _event({**chunk, **extra})
-            while not isinstance(event := await self._next(), Ended):
-                assert isinstance(event, Piece)
-                for chunk in answer_format.chunks(event):
-                    yield _event({**chunk, **extra})
-            if with_usage:
-                yield _event(answer_format.usage_chunk(event))
-            yield "data: [DONE]\n\n"
-        except ApiError as error:
-            yield _event(error.body())
-        finally:  # also if the client has gone
-            self.job.cancel()
-
-
-def _event(value: dict[str, Any]) -> str:
-    return f"data: {_json(value)}\n\n"
-
-
-def _json(value: dict[str, Any]) -> str:
-    """JSON in ASCII: some readers of event streams end a line at U+2028, U+2029 and U+0085."""
-    return json.dumps(value, allow_nan=False)

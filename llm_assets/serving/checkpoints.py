@@ -11,7 +11,8 @@ from pathlib import Path
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.errors import ArtifactError
 from llm_assets.evaluation.figures import MODELS, released_model
-from llm_assets.model.shape import ModelError
+from llm_assets.model.assistant import is_chat_model, tools_of
+from llm_assets.model.shape import ModelError, ModelShape
 
 from .errors import ApiError
 
@@ -42,11 +43,17 @@ def find_checkpoint(name: str, workspace: Workspace) -> Path:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A checkpoint in the list of models. created: Unix time."""
+class Facts:
+    """What a list of models says about a checkpoint.
 
-    name: str
+    created: Unix time. is_chat: whether it has been trained on conversations. tools: those that it has learnt to call.
+    context: the tokens that it holds.
+    """
+
     created: int
+    is_chat: bool
+    tools: tuple[str, ...]
+    context: int
 
 
 class Checkpoints:
@@ -54,7 +61,7 @@ class Checkpoints:
 
     folders: by name, those that whoever started the server named. A request names no paths: other names are looked up
     in the workspace's store. default: name of the one that a request without a name gets; without it, the last model
-    that the recipe trains. names: others that were named, which are listed as well.
+    that the recipe trains. named: others that were named, which are listed as well.
     """
 
     def __init__(
@@ -62,9 +69,9 @@ class Checkpoints:
         workspace: Workspace | None,
         folders: dict[str, Path],
         default: str | None = None,
-        names: tuple[str, ...] = (),
+        named: tuple[str, ...] = (),
     ):
-        self.workspace, self.folders, self.names = workspace, folders, names
+        self.workspace, self.folders, self.named = workspace, folders, named
         if default is None and workspace is not None:
             default = MODELS[released_model(workspace.graph.stages)]
         self.default = default or next(iter(folders))
@@ -100,26 +107,28 @@ class Checkpoints:
             self._remembered[name] = time.monotonic(), folder
             return folder
 
-    def all(self) -> list[Listed]:
+    def names(self) -> list[str]:
         """The default one, those that were named, and those of the recipe that are built; each once."""
-        listed: dict[Path, Listed] = {}
+        names: dict[Path, str] = {}
         assets = MODELS.values() if self.workspace is not None else ()
-        for name in (self.default, *self.names, *self.folders, *assets):
+        for name in (self.default, *self.named, *self.folders, *assets):
             with contextlib.suppress(ApiError):  # it is not built, or is the path of one of the folders
-                listed.setdefault(self.find(name)[1], self.describe(name))
-        return list(listed.values())
+                names.setdefault(self.find(name)[1], name)
+        return list(names.values())
 
-    def describe(self, name: str) -> Listed:
-        """The entry of one checkpoint. Raises ApiError (404)."""
-        name, folder = self.find(name)
-        return Listed(name, _modified(folder))
+    def facts(self, name: str) -> Facts:
+        """What is known of a checkpoint without its weights. Raises ApiError (404)."""
+        return folder_facts(*self.find(name))
 
 
-def _modified(folder: Path) -> int:
+def folder_facts(name: str, folder: Path) -> Facts:
+    """What is known of the checkpoint in a folder without its weights. Raises ApiError (404)."""
     try:
-        return int((folder / SHAPE).stat().st_mtime)
-    except OSError:
-        return 0
+        created = int((folder / SHAPE).stat().st_mtime)
+        context = ModelShape.load((folder / SHAPE).read_text(), SHAPE).context
+        return Facts(created, is_chat_model(folder), tools_of(folder), context)
+    except (OSError, ValueError, KeyError) as error:
+        raise _missing(f"model {name!r} cannot be read: {error}") from error
 
 
 def _missing(message: str) -> ApiError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 SERVER_ERRORS = 500  # the first status that is the server's fault
+RETRY_SECONDS = 2  # after which a request may be repeated that was refused because of too many others
 
 
 class ApiError(Exception):

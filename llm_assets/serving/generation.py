@@ -65,7 +65,7 @@ class Generation:
         """What a sampled token adds to the answer. A stop text ends the row. Raises ApiError for a score of NaN."""
         check_scores([choice.log_probability])
         piece = Piece(self.choice)
-        scored = ScoredToken(choice.token, choice.log_probability, choice.alternatives)
+        scored = ScoredToken(choice.token, choice.log_probability, choice.alternatives, choice.entropy)
         if self.prompt.tools is not None and choice.token in self.starts:
             self._open_call = []
         elif choice.token in self.model.encoding.text_ids:
@@ -101,11 +101,14 @@ class Generation:
         return self.row.step < self.row.sampling.max_tokens and len(self.tokens()) <= self.model.shape.context
 
     def next_call(self, call: tuple[str, str]) -> PendingCall | str:
-        """The call that the server is to make, or why the choice ends instead."""
+        """The call that the server is to make, or why the choice ends instead. It then ends without the call's text."""
         assert self.prompt.tools is not None
-        if not self.can_continue():
-            return "length"
-        return call_or_end(self.row.completion, call, self.prompt.tools, self._room())
+        outcome: PendingCall | str = "length"
+        if self.can_continue():
+            outcome = call_or_end(self.row.completion, call, self.prompt.tools, self._room())
+        if isinstance(outcome, str):
+            self._open_call = None
+        return outcome
 
     def _room(self) -> int:
         return room_for_output(self.model.shape.context, len(self.tokens()) - 1)
@@ -124,7 +127,7 @@ class Generation:
         self.row, self.is_calling = replace(self.row, ended=False), False
 
     def finish(self, reason: str, client_call: ClientCall | None = None) -> Piece:
-        """The last piece. The text of a call that was never made is part of the answer, as in `to_messages`."""
+        """The last piece. The text of a call that was never closed is part of the answer, as in `to_messages`."""
         piece = Piece(self.choice, client_call=client_call)
         if client_call is None:
             for scored in self._open_call or []:

@@ -18,11 +18,13 @@ class ScoredToken:
     """A token of an answer or of an echoed prompt.
 
     log_probability: None for a token that nothing precedes. alternatives: the most probable tokens at its place.
+    entropy: of the distribution at its place, in bits; None without alternatives.
     """
 
     token: int
     log_probability: float | None
     alternatives: tuple[tuple[int, float], ...] = ()
+    entropy: float | None = None
 
 
 @dataclass(frozen=True)

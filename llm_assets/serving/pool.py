@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,17 +70,33 @@ class LoadedModel:
 
 
 class ModelPool:
-    """The loaded models, least recently used first. memory: bytes of weights that may be loaded at a time."""
+    """The loaded models, least recently used first. memory: bytes of weights that may be loaded at a time.
+
+    Models are loaded in a thread of their own, so that the others answer meanwhile.
+    """
 
     def __init__(self, memory: int, device: str):
         self.memory, self.device = memory, device
         self.models: OrderedDict[Path, LoadedModel] = OrderedDict()
+        self._loading: dict[Path, tuple[int, Future[LoadedModel]]] = {}  # with the bytes of their weights
+        self._failed: dict[Path, BaseException] = {}  # why the last one of a folder could not be loaded
+        self._loader = ThreadPoolExecutor(1, "loader")
+
+    def close(self) -> None:
+        """Load no more models."""
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    def is_loading(self, folder: Path) -> bool:
+        return folder in self._loading
 
     def get(self, folder: Path) -> LoadedModel | None:
-        """The model of a checkpoint folder; None as long as models that are in use leave no memory for it.
+        """The model of a checkpoint folder; None while it is loaded, or models that are in use leave no memory for it.
 
         Raises ApiError: 404 if the folder holds no language model, 400 if it is larger than the memory.
         """
+        self._take_in()
+        if (error := self._failed.pop(folder, None)) is not None:
+            raise error
         version = _version(folder)
         loaded = self.models.get(folder)
         if loaded is not None and (loaded.version == version or loaded.generations):
@@ -87,6 +104,8 @@ class ModelPool:
             return loaded
         if loaded is not None:
             del self.models[folder]
+        if folder in self._loading:
+            return None
         size = version[1]
         if size > self.memory:
             raise invalid(
@@ -99,13 +118,24 @@ class ModelPool:
                 break
             if not other.generations:
                 del self.models[other.folder]
-        if self._used() + size > self.memory:
-            return None
-        self.models[folder] = loaded = self._load(folder, version)
-        return loaded
+        if self._used() + size <= self.memory:
+            self._loading[folder] = size, self._loader.submit(self._load, folder, version)
+        return None
+
+    def _take_in(self) -> None:
+        """Take in the models that have been loaded meanwhile."""
+        for folder, (_, future) in list(self._loading.items()):
+            if future.done():
+                del self._loading[folder]
+                error = future.exception()
+                if error is None:
+                    self.models[folder] = future.result()
+                else:
+                    self._failed[folder] = error
 
     def _used(self) -> int:
-        return sum(model.size for model in self.models.values())
+        loading = sum(size for size, _ in self._loading.values())
+        return loading + sum(model.size for model in self.models.values())
 
     def _load(self, folder: Path, version: tuple[int, int]) -> LoadedModel:
         from llm_assets.model.sampling import Engine

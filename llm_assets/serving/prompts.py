@@ -16,11 +16,12 @@ from llm_assets.model.huggingface import generation_config
 from llm_assets.model.sampling import Sampling
 from llm_assets.model.tool_calls import Tools
 
+from .encodings import ReadsText
 from .errors import ApiError, invalid
 from .jobs import Prompt
 from .limits import Limits
 from .pool import LoadedModel
-from .protocol import ChatRequest, CompletionRequest, Function, FunctionTool, GenerationRequest, NamedTool
+from .protocol import ChatMessage, ChatRequest, CompletionRequest, Function, FunctionTool, NamedTool, SamplingRequest
 
 DEFAULT_COMPLETION = 16  # tokens, as OpenAI's
 NORMALISED = 4  # times that Unicode normalisation may shorten a text, generously
@@ -31,7 +32,7 @@ MOST_SCORES = 1 << 20  # log-probabilities in one answer; with its names and byt
 ServerTools = Mapping[str, Callable[[str], str]]
 
 
-def sampling_of(request: GenerationRequest, limits: Limits, max_tokens: int | None) -> Sampling:
+def sampling_of(request: SamplingRequest, limits: Limits, max_tokens: int | None) -> Sampling:
     """How a request is sampled; temperature and top_p are 1 by default, as in OpenAI's API. Raises ApiError."""
     if max_tokens is not None and max_tokens > limits.max_tokens:
         raise invalid(f"max_tokens is {max_tokens}; the server samples at most {limits.max_tokens}", "max_tokens")
@@ -65,7 +66,7 @@ def copies(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     ]
 
 
-def check_length(model: LoadedModel, texts: Iterator[str] | Sequence[str]) -> None:
+def check_length(model: ReadsText, texts: Iterator[str] | Sequence[str]) -> None:
     """Refuse texts that cannot fit or be tokenised, before they are tokenised. Raises ApiError."""
     encoding, texts = model.encoding, list(texts)
     characters = sum(map(len, texts))
@@ -77,7 +78,7 @@ def check_length(model: LoadedModel, texts: Iterator[str] | Sequence[str]) -> No
         raise too_long(f"a text of {size:,} bytes", model)
 
 
-def too_long(subject: str, model: LoadedModel) -> ApiError:
+def too_long(subject: str, model: ReadsText) -> ApiError:
     return invalid(
         f"{subject} is too long: the model's context holds {model.shape.context:,} tokens, and one must be left for "
         "the answer",
@@ -86,7 +87,7 @@ def too_long(subject: str, model: LoadedModel) -> ApiError:
     )
 
 
-def check_fits(model: LoadedModel, tokens: Sequence[int], room: int = 1) -> None:
+def check_fits(model: ReadsText, tokens: Sequence[int], room: int = 1) -> None:
     """Raise ApiError unless a prompt leaves room for so many tokens."""
     if len(tokens) + room > model.shape.context + 1:
         raise too_long(f"a prompt of {len(tokens):,} tokens", model)
@@ -194,20 +195,24 @@ def opening_tool(request: ChatRequest, offered: Mapping[str, str | None]) -> str
     return next(iter(offered))
 
 
-def chat_tokens(request: ChatRequest, tools: Sequence[str], model: LoadedModel) -> list[int]:
+def chat_tokens(request: ChatRequest, tools: Sequence[str], model: ReadsText) -> list[int]:
     """The tokens of a conversation up to the assistant's next text. Raises ApiError."""
-    items = [message.model_dump(exclude_none=True) for message in request.messages]
     try:
-        messages = protocol_turns(to_messages({"messages": items}))
-        texts = (text for message in messages for text in (message.content, message.call.text if message.call else ""))
-        check_length(model, texts)
-        instructions = messages.pop(0).content if messages and messages[0].role == "system" else ""
-        system = system_message(tools, instructions)
-        tokens = prompt(model.encoding, [*([system] if system else []), *messages], strict=False)
+        tokens = prompt(model.encoding, conversation(request.messages, tools, model), strict=False)
     except ConversationError as error:
         raise invalid(str(error), "messages") from error
     check_fits(model, tokens)
     return tokens
+
+
+def conversation(items: Sequence[ChatMessage], tools: Sequence[str], model: ReadsText) -> list[Message]:
+    """The messages that a model reads: the system message lists the tools. Raises ConversationError and ApiError."""
+    messages = protocol_turns(to_messages({"messages": [item.model_dump(exclude_none=True) for item in items]}))
+    texts = (text for message in messages for text in (message.content, message.call.text if message.call else ""))
+    check_length(model, texts)
+    instructions = messages.pop(0).content if messages and messages[0].role == "system" else ""
+    system = system_message(tools, instructions)
+    return [*([system] if system else []), *messages]
 
 
 def protocol_turns(messages: Sequence[Message]) -> list[Message]:
@@ -243,10 +248,7 @@ def completion_prompts(request: CompletionRequest, limits: Limits) -> Callable[[
         raise invalid("echo cannot be streamed", "echo")
 
     def prepare(model: LoadedModel) -> list[Prompt]:
-        ends = generation_config(model.encoding, model.is_chat)["eos_token_id"]
-        with_stop = replace(
-            sampling, stop=tuple(ends) if isinstance(ends, list) else (ends,), alternatives=request.logprobs or 0
-        )
+        with_stop = replace(sampling, stop=document_ends(model), alternatives=request.logprobs or 0)
         prompts = []
         for place, item in enumerate(prompt_items(request.prompt)):
             tokens, added = document_tokens(item, place, model)
@@ -266,6 +268,12 @@ def completion_prompts(request: CompletionRequest, limits: Limits) -> Callable[[
     return prepare
 
 
+def document_ends(model: LoadedModel) -> tuple[int, ...]:
+    """The ids at which a document that is continued ends."""
+    ends = generation_config(model.encoding, model.is_chat)["eos_token_id"]
+    return tuple(ends) if isinstance(ends, list) else (ends,)
+
+
 def prompt_items(value: Any) -> list[str | list[int]]:
     """The prompts of a request: it may have one or several, each as a text or as ids."""
     if value is None:
@@ -275,7 +283,7 @@ def prompt_items(value: Any) -> list[str | list[int]]:
     return list(value)
 
 
-def document_tokens(item: str | list[int], place: int, model: LoadedModel) -> tuple[list[int], int]:
+def document_tokens(item: str | list[int], place: int, model: ReadsText) -> tuple[list[int], int]:
     """The tokens of a prompt, which begins a document, and the number of those that the server added (BOS or none).
 
     The only special id allowed is BOS, in first place. Raises ApiError.

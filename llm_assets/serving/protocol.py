@@ -9,7 +9,7 @@ which pydantic holds in memory.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -46,17 +46,41 @@ class StreamOptions(Strict):
     include_obfuscation: Ignored = None
 
 
-class GenerationRequest(Strict):
-    """What both kinds of completion have in common. `top_k` is not OpenAI's; 0 and -1 take all tokens."""
+class ModelRequest(Strict):
+    """A request to a model. model: a name of a checkpoint; None is the default one."""
 
     model: Annotated[str | None, Field(max_length=300)] = None
+
+
+class SamplingRequest(ModelRequest):
+    """How an answer is sampled. `top_k` is not OpenAI's; 0 and -1 take all tokens."""
+
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None
     top_k: Annotated[int | None, Field(ge=-1, le=1 << 20)] = None
     max_tokens: Annotated[int | None, Field(ge=0, le=1 << 31)] = None
+    seed: Annotated[int | None, Field(ge=-LARGEST_SEED - 1, le=LARGEST_SEED)] = None
+
+
+class StreamedRequest(Protocol):
+    """What a request's way through the worker depends on."""
+
+    @property
+    def model(self) -> str | None: ...
+
+    @property
+    def stream(self) -> bool | None: ...
+
+    def includes_usage(self) -> bool:
+        """Whether each chunk of a stream has a field for usage."""
+        ...
+
+
+class GenerationRequest(SamplingRequest):
+    """What both kinds of completion have in common."""
+
     n: Annotated[int | None, Field(ge=1, le=MOST_CHOICES)] = None
     stop: str | Annotated[list[str], Field(max_length=MOST_STOPS, fail_fast=True)] | None = None
-    seed: Annotated[int | None, Field(ge=-LARGEST_SEED - 1, le=LARGEST_SEED)] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     presence_penalty: Neutral = None
@@ -194,12 +218,21 @@ class CompletionBody(BaseModel):
 
 
 class ModelBody(BaseModel):
-    """A checkpoint that can be named in `model`."""
+    """A checkpoint that can be named in `model`.
+
+    The fields after `owned_by` are not OpenAI's. chat: whether it has been trained on conversations. tools: those that
+    it has learnt to call and that the server runs. context: tokens that it holds. default: whether it answers requests
+    that name no model.
+    """
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    chat: bool
+    tools: list[str]
+    context: int
+    default: bool
 
 
 class ModelList(BaseModel):

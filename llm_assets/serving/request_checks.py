@@ -15,7 +15,9 @@ from .limits import Limits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HOST = re.compile(r"(?:\[([^\[\]@]*)\]|([^\[\]:@]*))(?::\d*)?")  # of a URL: a name or an address, and a port
-OPEN_PATHS = ("/health",)  # without a key
+# Without a key: the page holds nothing of the models' or the users', and a browser opens it without a header.
+OPEN_PATHS = ("/health", "/")
+OPEN_FOLDER = "/page/"
 DRAIN_FACTOR = 64  # times the limit of a body that are read and dropped, so that its sender gets to read the answer
 
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -72,7 +74,8 @@ class RequestChecks:
         if not self.key and (match is None or (match[1] or match[2]) not in self.hosts):
             message = f"the host {host[:100]!r} is not served; use 127.0.0.1 or localhost"
             raise ApiError(403, message, "host_not_allowed")
-        if self.key and scope["path"] not in OPEN_PATHS:
+        is_open = scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER)
+        if self.key and not is_open:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             is_right = hmac.compare_digest(given.strip().encode(), self.key.encode())
             if scheme.lower() != "bearer" or not is_right:

@@ -18,7 +18,7 @@ from .checkpoints import SHAPE, Checkpoints
 from .limits import Limits
 
 if TYPE_CHECKING:
-    from .app import Service
+    from .service import Service
 
 KEY_VARIABLE = "LLM_ASSETS_KEY"
 KEEP_ALIVE_SECONDS = 10
@@ -112,12 +112,21 @@ def open_service(checkpoints: Checkpoints, tools: dict[str, Any], limits: Limits
     """The service on this machine's device. Raises ModelError if a GPU is required and there is none."""
     from llm_assets.model.devices import pick_device
 
-    from .app import Service
+    from .encodings import Encodings
     from .pool import ModelPool
+    from .service import Service
     from .worker import Worker
 
     worker = Worker(ModelPool(limits.memory, pick_device("auto")), limits)
-    return Service(worker, checkpoints, tools, limits, address.key, address.host)
+    encodings = Encodings(ranks_files(checkpoints.workspace))
+    return Service(worker, checkpoints, tools, limits, address.key, address.host, encodings)
+
+
+def ranks_files(workspace: Workspace | None) -> dict[str, Path]:
+    """The ranks files of published encodings that the recipe names, by the encoding's name."""
+    settings = None if workspace is None else workspace.recipe.tokenizer
+    named = () if settings is None else (*settings.compare, settings.encoding)
+    return {item.name: Path(item.ranks).expanduser() for item in named if item is not None and item.ranks}
 
 
 def uvicorn_server(service: Service, address: Address) -> Any:

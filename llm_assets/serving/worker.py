@@ -19,14 +19,13 @@ from dataclasses import replace
 from llm_assets.model.decoding import Choice
 from llm_assets.model.tool_calls import TOOL_THREADS, PendingCall
 
-from .errors import ApiError
+from .errors import RETRY_SECONDS, ApiError
 from .generation import Generation, diverged
 from .jobs import ClientCall, Ended, Event, Job, Piece, Started
 from .limits import Limits
 from .pool import LoadedModel, ModelPool
 
 IDLE_SECONDS = 0.05  # between two looks at deadlines and cancellations while nothing can be sampled
-RETRY_SECONDS = 2
 SHUTTING_DOWN = "the server is shutting down"
 LOG = logging.getLogger("llm_assets.serving")
 
@@ -54,6 +53,7 @@ class Worker:
         self._end = self._end or SHUTTING_DOWN
         self._inbox.put(None)
         self._thread.join()
+        self.pool.close()
         self._tools.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -141,13 +141,16 @@ class Worker:
     def _admit(self) -> None:
         """Let waiting requests join, in their order, as far as there is room in the batch."""
         joining: dict[int, list[Generation]] = {}
-        while self._waiting and self._sequences() + self._waiting[0].choices <= self.limits.sequences:
-            job = self._waiting[0]
+        for job in list(self._waiting):
+            if self._sequences() + job.choices > self.limits.sequences:
+                break
             try:
                 model = self.pool.get(job.folder)
+                if model is None and self.pool.is_loading(job.folder):  # those of other models need not wait
+                    continue
                 if model is None or not model.has_room(job.choices):  # until others leave
                     break
-                self._waiting.popleft()
+                self._waiting.remove(job)
                 generations = self._prepare(job, model)
             except BaseException as error:  # a panic of the tokenizer as well: only this request fails
                 self._fail(job, _as_api_error(error, "the request could not be prepared"))

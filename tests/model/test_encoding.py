@@ -1,6 +1,7 @@
 """Encodings: round trips, special tokens, broken ranks files, parity with the `tokenizers` library."""
 
 import base64
+import hashlib
 import random
 
 import pytest
@@ -10,15 +11,18 @@ from hypothesis import strategies as st
 
 from llm_assets.model.encoding import (
     GPT4_PATTERN,
+    PUBLISHED,
     SPECIAL_TOKENS,
     Encoding,
     EncodingUnavailable,
+    Published,
     TokenizerError,
     parse_ranks,
     published,
+    published_here,
     write_ranks,
 )
-from llm_assets.model.tokenizer_files import merges, parts, write_tokenizer
+from llm_assets.model.tokenizer_files import merge_steps, merges, parts, write_tokenizer
 from llm_assets.sample_web import prose, world
 from llm_assets.tokens.tokenizer import TOKENIZER, train
 
@@ -133,6 +137,29 @@ def test_published_encodings_from_files(shared_data):
         assert encoding.size == size and encoding.dtype.__name__ == ("uint16" if size <= 65_536 else "uint32")
         assert encoding.decode(encoding.encode(TEXTS[-1])) == TEXTS[-1]
     assert published("gpt2", shared_data / "tokenizers" / "r50k_base.tiktoken").encode("Hello world") == [15496, 995]
+
+
+def test_a_token_is_merged_step_by_step():
+    ranks = {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"abc": 4, b"abcabc": 5}
+    steps = list(merge_steps(b"abcabc", ranks))
+    assert [len(step) for step in steps] == [6, 5, 4, 3, 2] and steps[-1] == [b"abc", b"abc"]
+    assert all(b"".join(step) == b"abcabc" for step in steps)
+    assert list(merge_steps(b"a", ranks)) == [[b"a"]]
+
+
+def test_published_ranks_are_taken_from_the_cache_and_never_downloaded(tmp_path, monkeypatch):
+    data = write_ranks(ENCODING.ranks)
+    known = Published("https://example.org/gpt2", hashlib.sha256(data).hexdigest(), ENCODING.pattern, 684)
+    monkeypatch.setitem(PUBLISHED, "gpt2", known)
+    monkeypatch.setattr("tiktoken.load.read_file", lambda url: pytest.fail(f"{url} was downloaded"))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    assert published_here("gpt2") is None
+    cached = tmp_path / hashlib.sha1(known.url.encode()).hexdigest()
+    cached.write_bytes(data)
+    assert published_here("gpt2") == published("gpt2")  # which reads tiktoken's cache
+    cached.write_bytes(b"broken")
+    with pytest.raises(TokenizerError):
+        published_here("gpt2")
 
 
 def test_merges_lead_back_to_the_ranks():

@@ -2,6 +2,8 @@
 documented.
 """
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -89,7 +91,20 @@ def test_choices_name_the_most_probable_tokens():
     scores = engine.token_likelihoods(tokens, 2)
     [whole] = engine.likelihoods([tokens[:1]], [tokens[1:]], padded=True)
     assert len(scores) == len(tokens) - 1 and all(len(score.alternatives) == 2 for score in scores)
+    assert all(score.entropy is None for score in engine.token_likelihoods(tokens))
     assert sum(score.log_probability for score in scores) == pytest.approx(whole.log_probability, abs=1e-4)
+
+
+def test_entropies_are_those_of_the_distributions():
+    """By a sum over the whole vocabulary; those of scored tokens are without the padding, as when they are sampled."""
+    engine = ENGINES["plain"]
+    sampling = Sampling(max_tokens=3, seed=2, alternatives=engine.shape.vocabulary)
+    *steps, [completion] = engine.stream([PROMPTS[1]], sampling)
+    for [choice] in steps:
+        bits = -sum(math.exp(value) * value for _, value in choice.alternatives) / math.log(2)
+        assert choice.entropy == pytest.approx(bits, abs=1e-3)
+    scored = engine.token_likelihoods([*PROMPTS[1], *completion.tokens], 1)[-3:]
+    assert [entry.entropy for entry in scored] == pytest.approx([choice.entropy for [choice] in steps], abs=1e-3)
 
 
 def test_several_samples_equal_a_repeated_prompt():

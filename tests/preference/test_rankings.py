@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from llm_assets.cli.rank import add_ranking, rank, ranked_by
+from llm_assets.cli.rank import rank
 from llm_assets.dialogue.splits import split_of
 from llm_assets.preference.human_rankings import agreement, ranking_split, rankings_of_files, simulate
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.preference.preference_files import read_rankings
+from llm_assets.preference.ranking_files import add_ranking, ranked_by
 from llm_assets.preference.response_pairs import pair_digest, pairs_of
 from llm_assets.preference.reward_checkpoint import noise_ceiling, orders, preference_rows, reliability
 from llm_assets.recipes import SimulatedLabeller

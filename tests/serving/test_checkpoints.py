@@ -52,11 +52,11 @@ def test_the_default_is_listed_first_and_each_checkpoint_once(workspace, tmp_pat
         (str(folder),): ["own", "sft_checkpoint"],
         (str(folder), "sft"): ["own", "sft"],
     }.items():
-        assert [model.name for model in named_checkpoints(workspace, words).all()] == names
+        assert named_checkpoints(workspace, words).names() == names
     checkpoints = named_checkpoints(workspace, (str(folder),))
     (folder / "shape.json").unlink()
     with pytest.raises(ApiError, match="deleted"):
-        checkpoints.describe("own")
+        checkpoints.facts("own")
 
 
 @pytest.mark.parametrize("name", ["rlhf", "01234", "../store/sft_checkpoint", "tokenizer", "", "x" * 300])

@@ -290,7 +290,11 @@ def test_a_key_is_required_where_one_is_set(tmp_path):
             assert_error(server.post(*document(), headers=headers), 401, "key")
         behind_proxy = {"Authorization": "Bearer secret", "Host": "models.example.org"}
         assert server.post(*document(), headers=behind_proxy).status_code == 200
-        assert server.get("/health").status_code == 200
+        for path in ("/health", "/", "/page/app.js"):  # nothing of the users' or the models'
+            assert server.get(path).status_code == 200
+        for path in ("/v1/models", "/openapi.json", "/page/%2e%2e/v1/models", "/page"):
+            assert server.get(path, allow_redirects=False).status_code != 200
+        assert_error(requests.post(f"{server.url}/api/tokenize", json={"text": "a"}, timeout=60), 401, "key")
         answer = server.get("/v1/models", headers={"Authorization": "Bearer secret", "Origin": "http://evil.example"})
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 

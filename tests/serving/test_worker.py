@@ -1,6 +1,8 @@
 """What a request does in the worker touches no other: calls at the limits, failures, and models that have diverged."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +19,7 @@ from llm_assets.serving.jobs import Job
 from llm_assets.serving.limits import Limits
 from llm_assets.serving.pool import LoadedModel, ModelPool
 from llm_assets.serving.worker import Worker
-from tests.support.model_server import SHAPE, model_server, script_tokens
+from tests.support.model_server import SHAPE, model_server, script_tokens, write_checkpoint
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING, random_model
 
@@ -53,6 +55,7 @@ def test_a_call_with_the_last_allowed_token_is_not_made(server, monkeypatch):
     script_tokens(monkeypatch, [*script, *text_tokens("It is 5.")])
     choice = answer(server, tools=PYTHON, max_tokens=len(script))
     assert choice["finish_reason"] == "length" and "server_tool_calls" not in choice["message"]
+    assert choice["message"]["content"] == "I add."  # a whole call is no text for the user
     assert "server_tool_calls" in answer(server, tools=PYTHON, max_tokens=len(script) + 5)["message"]
     function = [{"type": "function", "function": {"name": "python"}}]
     assert answer(server, tools=function, max_tokens=len(script))["finish_reason"] == "tool_calls"
@@ -219,6 +222,25 @@ def test_a_model_that_has_diverged_is_said_to_have(server, monkeypatch, body):
         assert refused.status_code == 500 and "training has diverged" in refused.json()["error"]["message"]
         assert refused.headers["x-should-retry"] == "false"
     assert server.post("completions", {**body, "model": "base"}).status_code == 200
+
+
+def test_other_models_answer_while_one_is_loaded(server, monkeypatch, tmp_path):
+    server.folders["slow"] = write_checkpoint(tmp_path / "slow", seed=7, is_chat=False)
+    body, load, may_load = {"prompt": "a b", "max_tokens": 3}, ModelPool._load, threading.Event()
+
+    def load_slowly(pool, folder, version):
+        assert folder.name != "slow" or may_load.wait(60)
+        return load(pool, folder, version)
+
+    monkeypatch.setattr(ModelPool, "_load", load_slowly)
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(server.post, "completions", {**body, "model": "slow"})
+        while not server.get("/health").json()["waiting"]:
+            time.sleep(0.01)
+        assert server.post("completions", {**body, "model": "base"}).status_code == 200
+        assert not slow.done()
+        may_load.set()
+        assert slow.result().status_code == 200
 
 
 def test_sequences_are_admitted_by_count():

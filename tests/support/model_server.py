@@ -45,10 +45,13 @@ TOOLS = {"python": add, "search": lambda query: f"about {query}"}
 class ModelServer:
     """A running server. folders: of its checkpoints, by name. service: that it offers."""
 
-    def __init__(self, folders, limits=LIMITS, tools=TOOLS, **address):
+    def __init__(self, folders, limits=LIMITS, tools=TOOLS, workspace=None, settings=None, **address):
         self.folders = folders
         self.address = Address(port=free_port(), **address)
-        self.service = open_service(Checkpoints(None, folders), tools, limits, self.address)
+        checkpoints = Checkpoints(workspace, folders, next(iter(folders)))
+        self.service = open_service(checkpoints, tools, limits, self.address)
+        if settings is not None:
+            self.service = replace(self.service, settings=settings)
         self.server = uvicorn_server(self.service, self.address)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 

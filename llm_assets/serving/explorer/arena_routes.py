@@ -1,0 +1,85 @@
+"""The blind arena: two models answer one question, and the vote reveals their names."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from llm_assets.model.assistant import ASSISTANT
+from llm_assets.preference.arena import ArenaTable, Comparison, Contestant, OpenComparisons, arena_table
+from llm_assets.preference.ranking_files import ARENA, rankings_file
+
+from ..checkpoints import Checkpoints
+from ..errors import ApiError, invalid
+from ..protocol import ChatMessage, ChatRequest, ServerTool
+from .contestants import contestant
+from .protocol import ComparisonBody, ComparisonRequest, ComparisonVote, RevealedBody
+from .reading import Reader
+
+# The answer to a request, as ``/v1/chat/completions`` gives it.
+ChatAnswer = Callable[[Request, ChatRequest], Awaitable[dict[str, Any]]]
+
+
+def add_arena(router: APIRouter, reader: Reader, checkpoints: Checkpoints, answer: ChatAnswer) -> None:
+    opened = OpenComparisons()
+
+    @router.post("/arena/comparisons", status_code=201)
+    async def compare(request: Request, body: ComparisonRequest) -> ComparisonBody:
+        """Two models answer a question; their names are revealed after the vote."""
+        models = await reader.run(partial(_pick, reader, checkpoints, body.models))
+        requests = [_chat_request(body, model.name) for model in models]
+        first, second = await asyncio.gather(*(answer(request, each) for each in requests))
+        texts = [str(given["choices"][0]["message"]["content"] or "").strip() for given in (first, second)]
+        if not all(texts) or texts[0] == texts[1]:
+            problem = "both models gave the same answer" if all(texts) else "a model gave an empty answer"
+            raise ApiError(409, f"{problem}, so there is nothing to compare; ask something else", "same_answer")
+        comparison = Comparison(body.question, texts[0], texts[1], models)
+        return ComparisonBody(
+            comparison=opened.add(comparison), question=body.question, first=texts[0], second=texts[1]
+        )
+
+    @router.post("/arena/votes", status_code=201)
+    async def vote(body: ComparisonVote) -> RevealedBody:
+        """Store a vote, and reveal the models that gave the answers. It is on the disk when the answer comes."""
+        data = reader.settings.data
+        comparison = await reader.run(partial(opened.vote, body.comparison, body.vote, body.labeller, data))
+        file = rankings_file(data, body.labeller, ARENA)
+        return RevealedBody(first=comparison.models[0], second=comparison.models[1], file=str(file))
+
+    @router.get("/arena/ratings")
+    async def ratings() -> ArenaTable:
+        """Bradley-Terry ratings of the models by all votes, on Elo's scale."""
+        return await reader.run(partial(arena_table, reader.settings.data))
+
+
+def _chat_request(body: ComparisonRequest, model: str) -> ChatRequest:
+    tools = [ServerTool(type=name) for name in dict.fromkeys(body.tools)]
+    return ChatRequest(
+        model=model,
+        messages=[ChatMessage(role="user", content=body.question)],
+        max_tokens=body.max_tokens,
+        temperature=body.temperature,
+        tools=list(tools) or None,
+    )
+
+
+def _pick(reader: Reader, checkpoints: Checkpoints, names: list[str]) -> tuple[Contestant, Contestant]:
+    """The two models of these names, or two that can chat, in random order. Raises ApiError."""
+    chosen = list(names)
+    if not chosen:
+        able = [name for name in checkpoints.names() if (checkpoints.find(name)[1] / ASSISTANT).is_file()]
+        if len(able) < 2:
+            raise ApiError(409, f"two models that chat are needed; there are: {', '.join(able) or 'none'}", "not_built")
+        chosen = random.SystemRandom().sample(able, 2)
+    if len(chosen) != 2:
+        raise invalid("name two models, or none", "models")
+    random.SystemRandom().shuffle(chosen)
+    first, second = (contestant(reader, checkpoints, name) for name in chosen)
+    if first.identity == second.identity:
+        raise invalid(f"{chosen[0]} and {chosen[1]} are the same model", "models")
+    return first, second

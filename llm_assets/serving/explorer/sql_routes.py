@@ -1,0 +1,47 @@
+"""Read-only SQL over the tables of the store."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fastapi import APIRouter
+
+from llm_assets.artifacts.table_files import TableFiles, table_files
+from llm_assets.locked_sql import SqlLimits, SqlResult, run_locked_sql
+
+from .protocol import SqlRequest, SqlTable, SqlTables
+from .reading import Reader
+
+LIMITS = SqlLimits()
+
+
+def add_sql(router: APIRouter, reader: Reader, limits: SqlLimits = LIMITS) -> None:
+    @router.get("/data/tables")
+    async def tables() -> SqlTables:
+        """The tables that SQL can read: those of the recipe's built artifacts."""
+        by_name = await reader.run(partial(_tables, reader))
+        listed = [
+            SqlTable(
+                name=table.name,
+                asset=table.asset,
+                columns=table.columns,
+                rows=table.rows,
+                artifacts=table.artifacts,
+            )
+            for table in by_name.values()
+        ]
+        return SqlTables(tables=listed)
+
+    @router.post("/data/sql")
+    async def sql(body: SqlRequest) -> SqlResult:
+        """The rows of one SELECT, in a process of its own with limits of time, memory and rows."""
+
+        def read() -> SqlResult:
+            files = {name: table.files for name, table in _tables(reader).items()}
+            return run_locked_sql(files, body.sql, limits, body.skip)
+
+        return await reader.run(read)
+
+
+def _tables(reader: Reader) -> dict[str, TableFiles]:
+    return reader.remembered("tables", partial(table_files, reader.workspace))

@@ -1,0 +1,219 @@
+// Pairs of answers to rank, by keyboard, with the guidelines at hand and the agreement of the labellers.
+
+import { getJson, postJson } from "./api.js";
+import { announce, button, clearProblem, element, field, number, percent, showProblem } from "./dom.js";
+import { guidelinesText } from "./guidelines.js";
+import { labellerField, votePanel } from "./votes.js";
+
+const SOURCES = {
+  pairs: "pairs of the recipe",
+  adversarial: "pairs that misled the reward model",
+  fresh: "fresh answers of a model",
+};
+const FRESH = { n: 2, temperature: 0.9, max_tokens: 200 };
+
+export function createView(app) {
+  return new Rank(app).node;
+}
+
+class Rank {
+  constructor(app) {
+    this.app = app;
+    this.build();
+    this.refresh();
+  }
+
+  build() {
+    this.labeller = labellerField();
+    const options = Object.entries(SOURCES).map(([value, label]) => element("option", { value }, label));
+    this.source = element("select", { name: "source", onchange: () => this.useSource() }, ...options);
+    this.startButton = button("Start", () => this.start(), { class: "primary" });
+    this.fresh = this.freshFields();
+    this.progress = element("p", { class: "soft" });
+    this.pair = element("div");
+    this.state = element("section", { "aria-label": "Rankings so far" });
+    this.guidelines = element("details", { class: "guidelines" }, element("summary", {}, "Guidelines"));
+    this.node = element(
+      "div",
+      { class: "with-side" },
+      element(
+        "section",
+        { "aria-label": "Answers to rank" },
+        element("h1", { class: "unseen" }, "Rank"),
+        element("p", {}, "Which of two answers is better? Rankings train the reward model."),
+        element("div", { class: "row" }, this.labeller.node, field("Rank", this.source)),
+        this.fresh.node,
+        element("div", { class: "row" }, this.startButton),
+        this.progress,
+        this.pair,
+      ),
+      element("aside", { "aria-label": "Rankings and guidelines" }, this.state, this.guidelines),
+    );
+    this.useSource();
+  }
+
+  freshFields() {
+    const chats = this.app.models.filter((model) => model.chat);
+    const model = element("select", { name: "policy" }, ...chats.map(({ id }) => element("option", { value: id }, id)));
+    const question = element("textarea", { rows: 2, name: "question" });
+    const node = element("div", {}, field("Model that answers", model), field("Question", question));
+    return { node, model, question };
+  }
+
+  useSource() {
+    const isFresh = this.source.value === "fresh";
+    this.fresh.node.hidden = !isFresh;
+    this.startButton.textContent = isFresh ? "Answer twice" : "Start";
+    this.startButton.hidden = false;
+    this.pair.replaceChildren();
+    this.progress.textContent = "";
+  }
+
+  async start() {
+    clearProblem();
+    this.startButton.disabled = true;
+    try {
+      this.labeller.read();
+      if (this.source.value === "fresh") await this.answerTwice();
+      else await this.next();
+    } catch (error) {
+      showProblem(error);
+    }
+    this.startButton.disabled = false;
+  }
+
+  // Pairs that the server has
+
+  isAdversarial() {
+    return this.source.value === "adversarial";
+  }
+
+  async next(skip = null) {
+    const source = this.source.value;
+    const body = { labeller: this.labeller.read(), adversarial: this.isAdversarial(), ...(skip ? { skip } : {}) };
+    const { pair, left, ranked } = await postJson("api/rank/next", body);
+    if (source !== this.source.value) return; // another one was chosen meanwhile
+    this.progress.textContent = `${number(ranked)} ranked, ${number(left)} left.`;
+    this.startButton.hidden = true;
+    if (!pair) {
+      this.pair.replaceChildren(element("p", {}, "You have ranked all pairs."));
+      announce("You have ranked all pairs.");
+      return;
+    }
+    const vote = (answer) => ({ vote: answer, pair: pair.pair, adversarial: this.isAdversarial() });
+    const skipPair = { key: "s", label: "Skip", run: () => this.attempt(panel, () => this.next(pair.pair)) };
+    const panel = votePanel(
+      pair.question,
+      pair.first,
+      pair.second,
+      (answer) => this.attempt(panel, () => this.vote(vote(answer), () => this.next())),
+      [skipPair],
+    );
+    this.show(panel);
+  }
+
+  // Fresh pairs
+
+  async answerTwice() {
+    const question = this.fresh.question.value.trim();
+    if (!question) throw new Error("The question is empty.");
+    const model = this.fresh.model.value;
+    if (!model) throw new Error("No chat model is built.");
+    announce("The model is answering twice.");
+    const request = { ...FRESH, model, messages: [{ role: "user", content: question }] };
+    const { choices } = await postJson("v1/chat/completions", request);
+    const [first, second] = choices.map(({ message }) => (message.content ?? "").trim());
+    if (!first || !second) throw new Error("The model gave an empty answer; try again.");
+    if (first === second) throw new Error("The model gave the same answer twice, so there is nothing to rank.");
+    const fresh = { question, first, second, models: [model, model] };
+    const done = () => {
+      this.pair.replaceChildren(element("p", { class: "soft" }, "The vote is stored. Ask the next question."));
+      this.fresh.question.focus();
+    };
+    const panel = votePanel(question, first, second, (vote) =>
+      this.attempt(panel, () => this.vote({ vote, fresh }, done)),
+    );
+    this.show(panel);
+  }
+
+  // Votes
+
+  show(panel) {
+    this.pair.replaceChildren(panel.node);
+    panel.node.focus();
+  }
+
+  // Runs what a button of the panel does; it can be used again if that fails.
+  async attempt(panel, run) {
+    panel.disable();
+    clearProblem();
+    try {
+      await run();
+    } catch (error) {
+      panel.enable();
+      panel.node.focus();
+      showProblem(error);
+    }
+  }
+
+  async vote(body, proceed) {
+    const { file, is_read: isRead } = await postJson("api/rank/votes", { labeller: this.labeller.read(), ...body });
+    announce("The vote is stored.");
+    const hint = `Votes are stored in ${file}. Name it in human_rankings.files of the recipe to train on them.`;
+    this.stored = isRead ? "" : hint;
+    this.refresh();
+    await proceed();
+  }
+
+  // What there is
+
+  async refresh() {
+    try {
+      this.drawState(await getJson("api/rank"));
+    } catch (error) {
+      showProblem(error);
+    }
+  }
+
+  drawState({ pairs, labellers, agreement, reason, guidelines }) {
+    const rows = labellers.map(({ labeller, rankings, is_read: isRead }) =>
+      element(
+        "tr",
+        {},
+        element("th", { scope: "row" }, labeller),
+        element("td", { class: "n" }, number(rankings)),
+        element("td", {}, isRead ? "yes" : "no"),
+      ),
+    );
+    const heads = [
+      element("th", { scope: "col" }, "Labeller"),
+      element("th", { scope: "col", class: "n" }, "Rankings"),
+      element("th", { scope: "col" }, "Read by the recipe"),
+    ];
+    const table = element(
+      "table",
+      {},
+      element("thead", {}, element("tr", {}, ...heads)),
+      element("tbody", {}, ...rows),
+    );
+    this.state.replaceChildren(
+      element("h2", {}, "Rankings"),
+      element("p", { class: "soft" }, `${number(pairs)} pairs of the recipe.`),
+      rows.length ? table : "",
+      element("p", {}, agreementText(agreement)),
+      element("p", { class: "soft" }, `human_rankings: ${reason}`),
+      this.stored ? element("p", { class: "soft" }, this.stored) : "",
+    );
+    if (this.guidelines.children.length === 1) this.guidelines.append(...guidelinesText(guidelines));
+  }
+}
+
+function agreementText(agreement) {
+  if (!agreement.compared) return "No pair was ranked by two labellers yet.";
+  const { share, compared, chance, kappa } = agreement;
+  const comparisons = `${number(compared)} ${compared === 1 ? "comparison" : "comparisons"}`;
+  return (
+    `Two labellers of a pair agree in ${percent(share)} of ${comparisons} ` +
+    `(by chance ${percent(chance)}; Cohen’s kappa ${number(kappa, 2)}).`
+  );
+}

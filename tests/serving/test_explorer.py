@@ -1,0 +1,353 @@
+"""The endpoints below /api/ over a small store: data, pipeline, traces, rankings and the arena."""
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from llm_assets.artifacts.explain import explain
+from llm_assets.model.assistant import ASSISTANT
+from llm_assets.settings import PROJECT
+from tests.support.explored_store import HOSTILE, MAIL, PAIRS, SHORT, explored_server
+from tests.support.tiny_models import TEXTS
+
+PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/", "/api/compare/", "/api/tour")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with explored_server(tmp_path_factory.mktemp("explored")) as running:
+        yield running
+
+
+def get(server, path, **query):
+    return server.get(f"/api/{path}", params=query)
+
+
+def post(server, path, **body):
+    return requests.post(f"{server.url}/api/{path}", json=body, timeout=300)
+
+
+def place_of(server, url):
+    (row,) = get(server, "data/documents", url=url).json()["documents"]
+    return {"crawl": row["crawl"], "file": row["warc_file"], "offset": row["warc_offset"]}
+
+
+# Data
+
+
+def test_the_funnel_counts_every_page_once(server):
+    body = get(server, "data/funnel").json()
+    assert body["crawls"] == ["c"] and body["unbuilt"] == []
+    pages = {row["stage"]: row["pages"] for row in body["funnel"]}
+    assert pages["raw_warc"] == 9 and pages["clean_corpus"] == 7
+    assert sum(row["rejected"] for row in body["funnel"]) == 2 == sum(row["pages"] for row in body["rules"])
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({}, 9),
+        ({"state": "kept"}, 7),
+        ({"state": "rejected"}, 2),
+        ({"rule": "exact_duplicate"}, 1),
+        ({"host": "host.example", "state": "kept"}, 5),
+        ({"language": "en"}, 7),
+        ({"text": "TOO short"}, 1),
+        ({"text": '"to be of use"'}, 1),
+        ({"text": '"use of be"'}, 0),
+        ({"url": "' OR 1=1 --"}, 0),
+    ],
+)
+def test_documents_are_found_by_text_and_fate(server, query, count):
+    body = get(server, "data/documents", **query).json()
+    assert body["total"] == count == len(body["documents"])
+
+
+def test_documents_are_paged(server):
+    pages = [get(server, "data/documents", limit=4, offset=offset).json() for offset in (0, 4, 8, 12)]
+    assert [len(page["documents"]) for page in pages] == [4, 4, 1, 0] and {page["total"] for page in pages} == {9}
+    urls = [row["url"] for page in pages for row in page["documents"]]
+    assert len(set(urls)) == 9
+
+
+def test_a_document_shows_why_it_was_dropped(server):
+    body = get(server, "data/document", **place_of(server, SHORT)).json()
+    assert body["state"] == "rejected" and body["reject"]["stage"] == "language_filtered_text"
+    assert body["reject"]["threshold"] == "0.65" and "clean_corpus" not in body["texts"]
+    duplicate = get(server, "data/document", **place_of(server, "host.example/0")).json()
+    assert [row["url"] for row in duplicate["cluster"]] == ["http://copy.example/0", "http://host.example/0"]
+
+
+def test_a_kept_document_shows_what_was_removed_and_replaced(server):
+    body = get(server, "data/document", **place_of(server, HOSTILE)).json()
+    assert body["state"] == "kept" and body["page"]["email"] == 1
+    removed = {part["text"]: part["removed_by"] for part in body["parts"]}
+    assert removed["Home"] == "extraction" and "" in removed.values()
+    assert MAIL not in json.dumps(body) and any("<EMAIL>" in text for text in removed)
+    listed = get(server, "data/documents", url=HOSTILE).json()["documents"][0]
+    assert listed["placeholders"] == {"email": 1}
+
+
+def test_a_hostile_page_is_shown_without_rights(server):
+    place = place_of(server, HOSTILE)
+    source, page = (get(server, "data/raw", **place, form=form) for form in ("source", "page"))
+    assert source.headers["content-type"].startswith("text/plain") and "<script>" in source.text
+    for response in (source, page):
+        policy = response.headers["content-security-policy"]
+        assert policy.startswith("sandbox;") and "default-src 'none'" in policy and "allow-" not in policy
+        assert response.headers["x-content-type-options"] == "nosniff"
+    # The policy is also in the page, before anything of it, for a frame that is filled without these headers.
+    assert page.text.index("Content-Security-Policy") < page.text.index("<script>")
+
+
+def test_what_other_thresholds_would_do(server):
+    rules = get(server, "data/rules").json()
+    assert rules["pages"] == 8 and len(rules["shares"]) == len(rules["rules"][0]["quantiles"])
+    body = post(server, "data/what-if", thresholds={"min_words": 10_000}, samples=2).json()
+    assert body["kept_before"] == 8 and body["kept_after"] == 0 and body["now_dropped"] == 8
+    assert {"rule": "min_words", "before": 0, "after": 8} in body["rules"]
+    assert len(body["dropped_samples"]) == 2 and body["dropped_samples"][0]["rule"] == "min_words"
+    off = post(server, "data/what-if", thresholds={"min_words": None}).json()
+    assert off["now_dropped"] == off["now_kept"] == 0
+
+
+# SQL
+
+
+def test_sql_reads_the_tables_of_the_store(server):
+    tables = {table["name"]: table for table in get(server, "data/tables").json()["tables"]}
+    assert tables["clean_corpus"]["rows"] == 7 and "deduplicated_text_clusters" in tables
+    body = post(server, "data/sql", sql="SELECT host, count(*) AS n FROM clean_corpus GROUP BY ALL ORDER BY n DESC")
+    assert body.json()["columns"] == ["host", "n"] and body.json()["rows"][0] == ["host.example", 5]
+
+
+def test_hostile_sql_is_refused_and_nobody_else_notices(server):
+    files = {path: path.stat().st_mtime_ns for path in server.service.settings.data.rglob("*.parquet")}
+    statements = [
+        "COPY clean_corpus TO '/tmp/stolen.csv'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "WITH x AS (COPY (SELECT 1) TO 'table://clean_corpus/0.parquet' (use_tmp_file false)) SELECT * FROM x",
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        refused = [pool.submit(post, server, "data/sql", sql=statement) for statement in statements]
+        served = pool.submit(get, server, "data/documents")
+        assert served.result().status_code == 200
+    for response in (future.result() for future in refused):
+        assert response.status_code == 400 and response.json()["error"]["message"]
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+# Pipeline
+
+
+def test_the_pipeline_shows_states_and_links(server):
+    body = get(server, "pipeline").json()
+    assets = {asset["name"]: asset for asset in body["assets"]}
+    assert assets["clean_corpus"]["state"] == "cached" and assets["clean_corpus"]["per_crawl"]
+    assert "deduplicated_text" in assets["clean_corpus"]["inputs"]
+    assert body["dagster_assets"]["clean_corpus"] == "http://dagster.test:3000/assets/clean_corpus"
+    identity = assets["clean_corpus"]["artifacts"][0]["identity"]
+    record = get(server, "pipeline/artifact", name=identity).json()
+    assert record["record"]["asset"] == "clean_corpus"
+    assert "raw_warc/c" in [item["key"] for item in record["upstream"]]
+
+
+def test_only_views_of_artifacts_are_served(server):
+    workspace = server.service.checkpoints.workspace
+    artifact = workspace.resolver().artifact("reject_ledger", "c")
+    for file in ("artifact.json", "../../../../etc/passwd", "/etc/passwd", "rejects/a.warc.gz.parquet"):
+        response = get(server, "pipeline/view", name="reject_ledger/c", file=file)
+        assert response.status_code == 404 and "has no view" in response.json()["error"]["message"]
+    for name in ("../clean_corpus", "nothing", "0" * 16):
+        assert get(server, "pipeline/artifact", name=name).status_code == 404
+    artifact.record.views.append("drawn.html")
+    (artifact.path / "drawn.html").write_text("<script>1</script>")
+    shown = get(server, "pipeline/view", name="reject_ledger/c", file="drawn.html")
+    artifact.record.views.remove("drawn.html")
+    assert shown.text == "<script>1</script>" and shown.headers["content-security-policy"].startswith("sandbox;")
+
+
+# Trace
+
+
+def test_an_answer_is_traced_to_its_pages(server):
+    words = " ".join(TEXTS[3].split()[:12])
+    body = post(server, "trace", answer=words, messages=[{"role": "tool", "content": TEXTS[3]}], minimum=2).json()
+    span = body["spans"][0]
+    assert span["pages"][0]["url"].startswith("http://host.example/") and span["from_tool"]
+    assert post(server, "trace", answer="  ").status_code == 400
+
+
+# Rankings
+
+
+def test_two_people_at_once_get_different_pairs_and_no_vote_is_lost(server):
+    barrier = threading.Barrier(2)
+    seen = {}
+
+    def rank(labeller):
+        barrier.wait()
+        given = post(server, "rank/next", labeller=labeller).json()["pair"]
+        barrier.wait()
+        seen[labeller] = [given["pair"]]
+        while True:
+            stored = post(server, "rank/votes", labeller=labeller, pair=given["pair"], vote="first")
+            assert stored.status_code == 201
+            given = post(server, "rank/next", labeller=labeller).json()["pair"]
+            if given is None:
+                return
+            seen[labeller].append(given["pair"])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(rank, ("bea", "carl")))
+    assert seen["bea"][0] != seen["carl"][0]
+    assert all(len(set(pairs)) == len(pairs) == PAIRS for pairs in seen.values())
+    state = get(server, "rank").json()
+    assert {row["labeller"]: row["rankings"] for row in state["labellers"]}["bea"] == PAIRS
+    assert state["agreement"]["compared"] == PAIRS and state["agreement"]["share"] == 1.0
+
+
+def test_a_vote_makes_human_rankings_stale(server):
+    workspace = server.service.checkpoints.workspace
+    pair = post(server, "rank/next", labeller="ann").json()["pair"]
+    stored = post(server, "rank/votes", labeller="ann", pair=pair["pair"], vote="both_bad").json()
+    assert stored["is_read"] and stored["ranking"]["preferred"] == "tie" and stored["ranking"]["both_bad"]
+    (explanation,) = explain(workspace, [("human_rankings", None)])
+    assert explanation.state == "build" and "inputs.files" in explanation.text()
+    assert get(server, "rank").json()["state"] == "build"
+
+
+@pytest.mark.parametrize("labeller", ["", "../ann", "a/b", ".hidden", "a" * 65, "ann\n", "ann\u0000"])
+def test_a_labeller_is_no_path(server, labeller):
+    assert post(server, "rank/next", labeller=labeller).status_code == 400
+    before = sorted(server.service.settings.data.rglob("*.jsonl"))
+    assert post(server, "rank/votes", labeller=labeller, vote="tie", pair="x").status_code == 400
+    assert sorted(server.service.settings.data.rglob("*.jsonl")) == before
+
+
+def test_fresh_pairs_are_ranked_too(server):
+    fresh = {"question": "Who?", "first": "Ann.", "second": "Bob.", "models": ["one", "two"]}
+    stored = post(server, "rank/votes", labeller="dora", fresh=fresh, vote="second").json()
+    assert stored["ranking"]["models"]["first"]["name"] == "one" and not stored["is_read"]
+    assert re.fullmatch("[0-9a-f]{16}", stored["ranking"]["models"]["second"]["identity"])
+    same = {**fresh, "second": " Ann."}
+    assert post(server, "rank/votes", labeller="dora", fresh=same, vote="tie").status_code == 400
+    assert post(server, "rank/votes", labeller="dora", pair="no such pair", vote="tie").status_code == 404
+    assert post(server, "rank/votes", labeller="dora", vote="tie").status_code == 400
+
+
+# Arena
+
+
+def test_the_arena_is_blind_until_the_vote(server):
+    comparison = post(server, "arena/comparisons", question="Who lives here?", max_tokens=8)
+    assert comparison.status_code == 201
+    body = comparison.json()
+    assert not re.search(r"\b(one|two)_?checkpoint\b", comparison.text) and set(body) == {
+        "comparison",
+        "question",
+        "first",
+        "second",
+    }
+    vote = {"labeller": "ann", "comparison": body["comparison"], "vote": "first"}
+    revealed = post(server, "arena/votes", **vote).json()
+    assert {revealed["first"]["name"], revealed["second"]["name"]} == {"one", "two"}
+    assert post(server, "arena/votes", **vote).status_code == 400  # a comparison has one vote
+    table = get(server, "arena/ratings").json()
+    assert table["votes"] == 1 and table["ratings"][0]["model"].split()[0] == revealed["first"]["name"]
+    assert table["ratings"][0]["rating"] > 1000 > table["ratings"][1]["rating"]
+
+
+def test_a_model_is_not_compared_with_itself(server):
+    for models in (["one"], ["one", "one"]):
+        assert post(server, "arena/comparisons", question="Who?", models=models).status_code == 400
+    assert post(server, "arena/comparisons", question="Who?", models=["one", "none"]).status_code == 404
+    assert (server.folders["one"] / ASSISTANT).is_file()
+
+
+# All of them
+
+
+REFUSED = [
+    ("data/documents", {"limit": 0}, 400),
+    ("data/documents", {"limit": 1000}, 400),
+    ("data/documents", {"offset": -1}, 400),
+    ("data/documents", {"state": "lost"}, 400),
+    ("data/documents", {"crawl": "../c"}, 400),
+    ("data/documents", {"text": "a " * 17}, 400),
+    ("data/documents", {"text": "x" * 501}, 400),
+    ("data/document", {"crawl": "c", "file": "a.warc.gz", "offset": 1}, 400),
+    ("data/document", {"crawl": "none", "file": "a.warc.gz", "offset": 0}, 400),
+    ("data/raw", {"crawl": "c", "file": "../../../etc/passwd", "offset": 0}, 400),
+    ("data/raw", {"crawl": "c", "file": "a.warc.gz", "offset": 7}, 400),
+    ("data/raw", {"crawl": "..", "file": "a.warc.gz", "offset": 0}, 400),
+    ("pipeline/view", {"name": "../..", "file": "report.html"}, 404),
+    ("compare/lineages", {}, 400),
+    ("compare/lineages", {"model": "../../etc"}, 404),
+    ("compare/lineages", {"model": ["one"] * 9}, 400),
+]
+
+
+@pytest.mark.parametrize(("path", "query", "status"), REFUSED)
+def test_wrong_requests_are_refused_with_a_message(server, path, query, status):
+    response = get(server, path, **query)
+    assert response.status_code == status and response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("name", "status"), [("no-such-step", 404), ("99", 404), ("9" * 5000, 400)])
+def test_only_steps_of_the_tour_are_taken(server, name, status):
+    response = post(server, f"tour/{name}")
+    assert response.status_code == status and response.json()["error"]["message"]
+
+
+def test_the_same_checks_as_for_other_endpoints(server):
+    assert requests.get(f"{server.url}/api/pipeline", headers={"Host": "evil.example"}).status_code == 403
+    assert requests.post(f"{server.url}/api/data/sql", data="sql=SELECT 1").status_code == 415
+    schema = server.get("/openapi.json").json()
+    for path, operations in schema["paths"].items():
+        if path.startswith(PATHS) and not path.endswith(("/raw", "/view")):
+            for operation in operations.values():
+                success = next(body for status, body in operation["responses"].items() if status.startswith("2"))
+                assert success["content"]["application/json"]["schema"], path
+
+
+def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed (extra test)")
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    names = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
+    schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
+    operations = [result.ok() for result in schema.get_all_operations()]
+    for operation in (item for item in operations if item.path.startswith(PATHS)):
+
+        @given(case=operation.as_strategy())
+        @settings(max_examples=3, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
+        def conforms(case):
+            if "comparisons" in case.path and isinstance(case.body, dict):
+                case.body = {**case.body, "models": [], "max_tokens": 2}
+            response = case.call(base_url=server.url, timeout=120)
+            case.validate_response(response, checks=[getattr(schemathesis.checks, name) for name in names])
+
+        conforms()
+
+
+def test_what_is_not_built_says_how_to_build_it(server):
+    response = post(server, "rank/next", labeller="ann", adversarial=True)
+    assert response.status_code == 409 and response.json()["error"]["code"] == "not_built"
+    assert "run: llm-assets run --select '*rlhf_checkpoint'" in response.json()["error"]["message"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_guides_curl_commands_work(server):
+    commands = re.findall(r"```sh\n(.*?)```", (PROJECT / "docs" / "how-to" / "explore.md").read_text(), re.DOTALL)
+    assert len(commands) == 2
+    for command in commands:
+        here = command.replace("http://localhost:8000", server.url)
+        done = subprocess.run(["sh", "-ec", here], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and '"error"' not in done.stdout and len(done.stdout) > 20, done

@@ -1,0 +1,366 @@
+"""The page in a browser, against a running server: what each view does, hostile texts, and accessibility."""
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from shutil import copy, copytree
+
+import pytest
+
+from llm_assets.dialogue.conversation_files import read_conversations
+from llm_assets.model.chat import encode_text
+from llm_assets.model.decoding import Decoder
+from llm_assets.serving.page_files import FOLDER
+from llm_assets.settings import PROJECT
+from tests.support.browser import chromium, serious_faults, view_opener
+from tests.support.model_server import model_server, script_tokens
+from tests.support.scripted_engine import call_tokens
+from tests.support.tiny_models import ENCODING
+
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>&lt;b&gt;'
+CALL_ANSWER = [
+    *encode_text(ENCODING, "I add."),
+    *call_tokens("python", "2+3"),
+    *encode_text(ENCODING, "It is 5."),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        with model_server(tmp_path_factory.mktemp("server")) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def browser(server):
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def view(browser, server):
+    return view_opener(browser, server)
+
+
+def button(page, name):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def say(page, text):
+    """Send a message and wait for the end of the answer."""
+    page.get_by_label("Message").fill(text)
+    page.keyboard.press("Enter")
+    button(page, "Regenerate").wait_for()
+
+
+def texts(page):
+    return page.locator(".message .content").all_inner_texts()
+
+
+def write_document(page):
+    page.get_by_label("Model").select_option("base")
+    page.get_by_label("Most tokens").fill("6")
+    page.get_by_label("Seed").fill("1")  # one with which the document does not end
+    button(page, "Write").click()
+    page.locator("button:enabled", has_text="Continue").first.wait_for()
+    return page.locator(".strip button")
+
+
+# Chat
+
+
+def test_an_answer_shows_its_tool_calls_and_results(view, monkeypatch):
+    script_tokens(monkeypatch, CALL_ANSWER)
+    with view("chat") as page:
+        say(page, "What is 2 + 3?")
+        assert page.locator(".message h2").all_inner_texts() == ["You", "Assistant", "Result", "Assistant"]
+        assert texts(page) == ["What is 2 + 3?", "I add.\n\nCalls python:\n\n2+3", "5", "It is 5."]
+
+
+def test_the_next_question_sends_the_whole_conversation(view, monkeypatch):
+    script_tokens(monkeypatch, CALL_ANSWER)
+    with view("chat") as page:
+        page.get_by_label("System prompt").fill("Be short.")
+        say(page, "What is 2 + 3?")
+        with page.expect_request("**/v1/chat/completions") as sent:
+            say(page, "And then?")
+        body = sent.value.post_data_json
+        roles = [message["role"] for message in body["messages"]]
+        assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
+        assert body["messages"][2]["tool_calls"][0]["function"]["arguments"] == '{"code":"2+3"}'
+        assert body["tools"] == [{"type": "python"}, {"type": "search"}] and body["stream"] is True
+        assert page.locator(".message").count() == 8
+
+
+def test_the_conversation_is_shown_as_tokens_with_those_that_are_trained(view, monkeypatch):
+    script_tokens(monkeypatch, encode_text(ENCODING, "Hello."))
+    with view("chat") as page:
+        for box in page.get_by_role("checkbox").all():
+            box.uncheck()
+        say(page, "Hi <|bos|>")
+        button(page, "Show tokens").click()
+        strip = page.locator(".panel .strip")
+        names = ["<|bos|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>"]
+        strip.wait_for()
+        assert strip.locator(".special").all_inner_texts() == names
+        assert strip.locator("mark").all_inner_texts() == [" Hello.<|assistant_end|>"]
+
+
+def test_an_answer_is_regenerated_and_messages_are_edited(view, monkeypatch):
+    script_tokens(monkeypatch, encode_text(ENCODING, "First."))
+    with view("chat") as page:
+        say(page, "Who?")
+        script_tokens(monkeypatch, encode_text(ENCODING, "Second."))
+        button(page, "Regenerate").click()
+        page.get_by_text("Second.").wait_for()
+        assert texts(page) == ["Who?", "Second."]
+        button(page, "Edit").nth(1).click()
+        page.get_by_label("New text").fill("Corrected.")
+        button(page, "Save").click()
+        assert texts(page) == ["Who?", "Corrected."]
+        script_tokens(monkeypatch, encode_text(ENCODING, "Third."))
+        button(page, "Edit").first.click()
+        page.get_by_label("New text").fill("When?")
+        button(page, "Save and answer").click()
+        page.get_by_text("Third.").wait_for()
+        assert texts(page) == ["When?", "Third."]
+
+
+def test_a_saved_conversation_is_opened_again_and_can_be_trained_on(view, monkeypatch, tmp_path):
+    script_tokens(monkeypatch, CALL_ANSWER)
+    with view("chat") as page:
+        page.get_by_label("System prompt").fill("Be short.")
+        page.get_by_label("Temperature").fill("0.3")
+        say(page, "What is 2 + 3?")
+        with page.expect_download() as saved:
+            button(page, "Save JSON").click()
+        path = tmp_path / "conversation.json"
+        saved.value.save_as(path)
+        shown = texts(page)
+    value = json.loads(path.read_text())
+    assert value["settings"]["temperature"] == 0.3 and value["model"] == "chat"
+    (tmp_path / "rows.jsonl").write_text(json.dumps(value))
+    [row] = read_conversations(tmp_path / "rows.jsonl")
+    assert not row.problem and len(row.messages) == 5
+    with view("chat") as page:
+        page.get_by_label("Conversation to open").set_input_files(path)
+        page.get_by_text("It is 5.").wait_for()
+        assert texts(page) == shown
+        assert page.get_by_label("System prompt").input_value() == "Be short."
+        assert page.get_by_label("Temperature").input_value() == "0.3"
+        path.write_text('{"messages": [{"role": "root", "content": "a"}]}')
+        page.get_by_label("Conversation to open").set_input_files(path)
+        page.get_by_role("alert").get_by_text("Message 1 of the file").wait_for()
+
+
+def test_an_answer_can_be_stopped(view, server, monkeypatch):
+    script_tokens(monkeypatch, encode_text(ENCODING, "word " * 190))
+    choose = Decoder._choose
+    monkeypatch.setattr(Decoder, "_choose", lambda decoder: time.sleep(0.05) or choose(decoder))
+    with view("chat") as page:
+        page.get_by_label("Message").fill("Go on")
+        page.keyboard.press("Enter")
+        page.get_by_text("word word").wait_for()
+        button(page, "Stop").click()
+        button(page, "Regenerate").wait_for()
+        assert 2 <= texts(page)[1].split().count("word") < 150
+        server.wait_until_idle()
+
+
+def test_errors_of_the_server_are_shown(view, server):
+    with view("chat", expected_errors=["400", "ERR_FAILED"]) as page:
+        page.get_by_label("Message").fill("word " * 2000)
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").get_by_text("too long").wait_for()
+        button(page, "Dismiss").click()
+        button(page, "New").click()
+        page.get_by_label("Most tokens").fill("-3")
+        page.get_by_label("Message").fill("Hello")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").get_by_text("Most tokens").wait_for()
+        page.get_by_label("Most tokens").fill("3")
+        page.route("**/v1/chat/completions", lambda route: route.abort())
+        button(page, "Regenerate").click()
+        page.get_by_role("alert").get_by_text("cannot be reached").wait_for()
+        page.get_by_label("Model").select_option("base")
+        assert button(page, "Send").is_disabled() and page.get_by_text("not been trained on conversations").is_visible()
+
+
+# Base model and tokens
+
+
+def test_a_document_is_continued_from_an_alternative(view):
+    with view("base") as page:
+        chips = write_document(page)
+        prompt = len(ENCODING.document("In the evening"))
+        assert chips.count() == prompt + 6 and page.locator(".strip .written").count() == 6
+        chips.nth(prompt).click()
+        rows = page.locator(".alternatives tbody tr")
+        assert rows.count() == 10 and "%" in rows.first.inner_text()
+        other = rows.locator("button").nth(1)
+        label, text = other.get_attribute("aria-label"), other.inner_text()
+        with page.expect_request("**/api/continue") as sent:
+            other.click()
+        page.locator("button:enabled", has_text="Continue").first.wait_for()
+        assert len(sent.value.post_data_json["prompt"]) == prompt + 1
+        assert chips.count() == prompt + 7 and chips.nth(prompt).inner_text() == text
+        assert label.removeprefix("Continue from ") in chips.nth(prompt).get_attribute("aria-label")
+        button(page, "Continue").click()
+        page.locator(".strip button").nth(prompt + 12).wait_for()
+
+
+def test_tokens_are_reached_by_keyboard(view):
+    with view("base") as page:
+        chips = write_document(page)
+        chips.first.focus()
+        for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "Enter"):
+            page.keyboard.press(key)
+        assert chips.nth(1).get_attribute("aria-pressed") == "true"
+        assert chips.locator("xpath=self::*[@tabindex='0']").count() == 1
+        page.locator(".alternatives button").first.focus()
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+
+
+def test_entropy_is_the_colour_of_a_token(view):
+    with view("base") as page:
+        chips = write_document(page)
+        label = chips.nth(2).get_attribute("aria-label")
+        bits = float(label.rpartition("entropy ")[2].removesuffix(" bits"))
+        heat = "node => Number(getComputedStyle(node).getPropertyValue('--heat'))"
+        assert chips.nth(2).evaluate(heat) == pytest.approx(bits / 10, abs=0.01)
+        page.get_by_label("Colour").select_option("none")
+        assert chips.nth(2).evaluate(heat) == 0
+
+
+def test_a_text_is_shown_as_bits_bytes_and_tokens(view):
+    with view("tokens") as page:
+        page.get_by_label("Text", exact=True).fill("the ä")
+        page.get_by_text("5 characters, 6 bytes, 48 bits.").wait_for()
+        assert page.locator(".bytes li").last.inner_text().split() == ["ä", "c3", "a4", "11000011", "10100100"]
+        ids = ENCODING.encode("the ä")
+        row = page.locator(".comparison tbody tr").inner_text().split()
+        assert row[-2:] == [str(len(ids)), f"{6 / len(ids):.2f}"]
+        page.locator(".strip button").first.click()
+        page.locator(".merges li").first.wait_for()
+        steps = [step.replace("\n", "") for step in page.locator(".merges li").all_inner_texts()]
+        assert set(steps) == {ENCODING.decode(ids[:1])}
+
+
+# The shell
+
+
+def test_the_view_is_in_the_address_and_the_theme_is_remembered(view):
+    with view("tokens") as page:
+        assert page.title() == "Tokens · llm-assets"
+        page.get_by_role("link", name="Base model").click()
+        assert page.url.endswith("#base") and page.title() == "Base model · llm-assets"
+        assert page.get_by_role("link", name="Base model").get_attribute("aria-current") == "page"
+        page.get_by_label("Theme").select_option("dark")
+        page.reload()
+        page.locator("html[data-ready]").wait_for()
+        assert page.get_by_label("Theme").input_value() == "dark"
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert background == "rgb(20, 23, 27)"
+
+
+def test_a_server_with_a_key_is_asked_with_it(browser, server):
+    given = []
+
+    def check(route):
+        given.append(route.request.headers.get("authorization"))
+        if given[-1] == "Bearer secret":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"error": {"message": "no key"}})
+
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/v1/models", check)
+    page.goto(server.url)
+    page.get_by_label("Key", exact=True).fill("secret")
+    button(page, "Use this key").click()
+    page.locator("html[data-ready]").wait_for()
+    assert given == [None, "Bearer secret"] and page.get_by_label("Message").is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("name", ["chat", "base", "tokens"])
+def test_hostile_texts_are_shown_as_texts(view, monkeypatch, name):
+    script_tokens(monkeypatch, encode_text(ENCODING, HOSTILE))
+    with view(name) as page:
+        if name == "chat":
+            say(page, HOSTILE)
+            button(page, "Show tokens").click()
+            page.locator(".panel .strip").wait_for()
+            assert texts(page) == [HOSTILE, HOSTILE]
+        elif name == "base":
+            page.get_by_label("Beginning of the document").fill(HOSTILE)
+            chips = write_document(page)
+            chips.nth(3).click()
+            assert "".join(chips.all_inner_texts()).count("window.hacked=1") == 2
+        else:
+            page.get_by_label("Text", exact=True).fill(HOSTILE)
+            page.locator(".strip").get_by_text("hack").first.wait_for()
+        page.locator("body").press("Tab")
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("main img, main script").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_views_have_no_serious_accessibility_fault(view, monkeypatch, scheme):
+    script_tokens(monkeypatch, CALL_ANSWER)
+    with view("chat", color_scheme=scheme) as page:
+        assert not serious_faults(page)  # an empty chat
+        say(page, "What is 2 + 3?")
+        button(page, "Show tokens").click()
+        page.locator(".panel .strip").wait_for()
+        assert not serious_faults(page)
+        page.get_by_role("link", name="Base model").click()
+        write_document(page).nth(2).click()
+        assert not serious_faults(page)
+        page.get_by_role("link", name="Tokens").click()
+        page.locator(".strip button").nth(2).click()
+        page.locator(".merges").wait_for()
+        assert not serious_faults(page)
+
+
+def test_a_fault_is_found(view):
+    with view("chat", color_scheme="light") as page:
+        page.evaluate("document.querySelector('main').style.color = '#ddd'")
+        page.evaluate("document.querySelector('#model').parentElement.replaceWith(document.querySelector('#model'))")
+        faults = " ".join(serious_faults(page))
+        assert "color-contrast" in faults and "select-name" in faults
+
+
+def test_views_fit_on_a_phone(view, monkeypatch):
+    script_tokens(monkeypatch, encode_text(ENCODING, "x" * 150))
+    with view("chat", viewport={"width": 320, "height": 640}) as page:
+        say(page, "y" * 100)
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        for name in ("Chat", "Base model", "Tokens"):
+            page.get_by_role("link", name=name).click()
+            if name == "Base model":
+                write_document(page).nth(2).click()
+            assert page.evaluate(overflow) <= 0, name
+
+
+# The package
+
+
+def test_a_wheel_contains_the_page(tmp_path):
+    pytest.importorskip("setuptools", minversion="77", reason="setuptools builds the wheel")
+    for name in ("pyproject.toml", "README.md"):
+        copy(PROJECT / name, tmp_path)
+    package = tmp_path / "llm_assets"
+    copytree(PROJECT / "llm_assets" / "serving", package / "serving")
+    (package / "__init__.py").touch()
+    program = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    files = {name.rpartition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if "/serving/page/" in name}
+    assert files == {path.name for path in FOLDER.iterdir()}

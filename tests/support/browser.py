@@ -1,0 +1,62 @@
+"""Headless Chromium, with pages that fail a test if they report an error or load anything from elsewhere."""
+
+import contextlib
+import shutil
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@contextlib.contextmanager
+def chromium():
+    """A browser of Playwright. Skips the test if there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra test)")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on PATH: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        # Tests may run as root, for whom Chromium has no sandbox.
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def open_page(browser, url, expected_errors=(), **options):
+    """A page of a server, once it is ready. expected_errors: parts of console messages that the test causes."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(60_000)  # on a busy machine a few tokens take seconds
+    page, errors, requested = context.new_page(), [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(url)
+    page.locator("html[data-ready]").wait_for()
+    yield page
+    context.close()
+    unexpected = [error for error in errors if not any(part in error for part in expected_errors)]
+    assert not unexpected, unexpected
+    base = url.partition("#")[0]
+    assert not [other for other in requested if not other.startswith((base, "blob:", "data:"))]
+
+
+def view_opener(browser, server):
+    """A function that opens a view of a server's page, by name."""
+
+    @contextlib.contextmanager
+    def open_view(name, **options):
+        with open_page(browser, f"{server.url}/#{name}", **options) as page:
+            yield page
+
+    return open_view
+
+
+def serious_faults(page):
+    """What axe-core finds that is serious or critical, as a text per rule with the elements concerned."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra test)")
+    violations = axe.Axe().run(page).response["violations"]
+    return [
+        f"{violation['id']}: {[node['html'] for node in violation['nodes'][:3]]}"
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+    ]

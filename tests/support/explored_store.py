@@ -1,0 +1,123 @@
+"""A small store to explore: a crawl whose pages are kept, dropped and hostile, pairs to rank, and a trace index."""
+
+import contextlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from llm_assets.artifacts import Graph, Store, Workspace, materialize
+from llm_assets.compute import LocalEngine
+from llm_assets.curation.stages import STAGES as CURATION
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS
+from llm_assets.preference.response_pairs import pair_digest
+from llm_assets.recipes import Recipe, WarcFiles
+from llm_assets.recipes.preference import HumanRankings, RankingFile
+from llm_assets.settings import load_settings
+from llm_assets.web.stages import STAGES as WEB
+from tests.support.model_server import ModelServer, write_checkpoint
+from tests.support.stand_ins import stand_in
+from tests.support.stored_checkpoints import build_checkpoints
+from tests.support.tiny_models import ENCODING, TEXTS
+from tests.support.trace_indexes import write_trace_index
+from tests.support.warcs import page, story, write
+
+HOSTILE = "http://hostile.example/page"
+SHORT = "http://short.example/page"
+MAIL = "ann.smith@mail.example"
+PAIRS = 12
+RANKED = {  # the ranking that is there from the start
+    "question": "Which came first?",
+    "first": "The hen.",
+    "second": "The egg.",
+    "preferred": "first",
+    "labeller": "ann",
+}
+
+
+def hostile_page():
+    """A page that is kept, with everything that a page of somebody else should not do in a frame."""
+    attack = (
+        b'<script>document.title = "taken over"</script><img src="http://remote.example/pixel.png" onerror="alert(1)">'
+        b'<meta http-equiv="refresh" content="0; url=http://remote.example/"><form action="http://remote.example/">'
+        b'<iframe src="http://remote.example/frame"></iframe></form><nav><a href="/">Home</a></nav>'
+    )
+    mail = f"<p>Write to {MAIL} if you know more about the people of this town and their work.</p>".encode()
+    return story(3).replace(b"<article>", attack + b"<article>" + mail)
+
+
+def write_crawl(folder):
+    stories = [page(f"http://host.example/{number}", story(number + 10)) for number in range(6)]
+    copy = page("http://copy.example/0", story(10))
+    odd = [page(HOSTILE, hostile_page()), page(SHORT, b"<p>Too short to be of use.</p>" + b"<p>Much too short.</p>")]
+    write(folder / "a.warc.gz", [*stories, copy, *odd])
+
+
+def pairs():
+    rows = []
+    for number in range(PAIRS):
+        question, first, second = f"Who is person {number}?", f"A painter, {number}.", f"A doctor, {number}."
+        rows.append(
+            {
+                "pair": pair_digest(question, first, second),
+                "prompt": number,
+                "question": question,
+                "subject": f"person {number}",
+                "subject_exists": True,
+                "first": first,
+                "second": second,
+            }
+        )
+    return rows
+
+
+def trace_stage(folder):
+    """A trace index over the texts of the tiny models."""
+    documents = [[ENCODING.bos, *ENCODING.encode(text)] for text in TEXTS[:20]]
+    write_trace_index(folder, documents, documents[:2])
+    tables = {name: [path for path in (folder / name).glob("*.parquet")] for name in ("documents", "conversations")}
+
+    def copy(staging):
+        for path in folder.iterdir():
+            if path.is_file():
+                shutil.copy(path, staging)
+
+    import polars as pl
+
+    return stand_in("trace_index", {name: pl.read_parquet(paths) for name, paths in tables.items()}, write=copy)
+
+
+def explored_workspace(folder: Path, with_checkpoints: bool = False):
+    """The workspace, with everything built but `rlhf_checkpoint`, and the settings of its data folder.
+
+    with_checkpoints: with the stages of `build_checkpoints`, too.
+    """
+    data = folder / "data"
+    write_crawl(folder / "warc")
+    (data / "rankings").mkdir(parents=True)
+    (data / "rankings" / "ann.jsonl").write_text(json.dumps(RANKED) + "\n")
+    files = (RankingFile(path=str(data / "rankings" / "ann.jsonl"), name="ann"),)
+    recipe = Recipe(
+        name="explored",
+        crawls={"c": WarcFiles(path=str(folder / "warc"))},
+        human_rankings=HumanRankings(files=files),
+    )
+    corpus = [stage for stage in (*WEB, *CURATION) if stage.name != "corpus_report"]
+    corpus += build_checkpoints(data / "artifacts", recipe) if with_checkpoints else []
+    prompts = [{"question": row["question"], "split": "train"} for row in pairs()]
+    stages = [*corpus, stand_in("response_pairs", {"pairs": pairs(), "prompts": prompts}), HUMAN_RANKINGS]
+    stages += [trace_stage(folder / "trace"), stand_in("rlhf_checkpoint")]
+    workspace = Workspace(recipe, Store(data / "artifacts"), Graph(stages), LocalEngine(1))
+    for name, crawl in workspace.graph.keys(recipe):
+        if name != "rlhf_checkpoint":
+            materialize(workspace.graph[name], crawl, workspace)
+    return workspace, replace(load_settings(), data=data, dagster_url="http://dagster.test:3000/")
+
+
+@contextlib.contextmanager
+def explored_server(folder, with_checkpoints=False):
+    """A server of this workspace, with two chat models in folders."""
+    workspace, settings = explored_workspace(folder, with_checkpoints)
+    folders = {"one": write_checkpoint(folder / "one"), "two": write_checkpoint(folder / "two", seed=5)}
+    with ModelServer(folders, workspace=workspace, settings=settings) as server:
+        yield server
