@@ -1,5 +1,5 @@
--- The captures of one part of Common Crawl's index that a source selects.
--- $part: the part. $domains, $hosts, $prefixes: one of them must match, unless all three are empty.
+-- The captures of one file of Common Crawl's index that a source selects.
+-- $index_file: the file. $domains, $hosts, $prefixes: one of them must match, unless all three are empty.
 -- $languages, $mimes, $statuses: an empty list selects all. $fetched_from, $fetched_before: null for no bound.
 -- $sample: the MD5 digest, in hexadecimal digits, below which those of the selected URLs are; null selects all.
 SELECT
@@ -14,7 +14,7 @@ SELECT
     warc_filename AS source_file,
     warc_record_offset::BIGINT AS source_offset,
     warc_record_length::BIGINT AS source_length
-FROM read_parquet($part, file_row_number = true, hive_partitioning = false)
+FROM read_parquet($index_file, file_row_number = true, hive_partitioning = false)
 WHERE (
         len($domains::VARCHAR[]) + len($hosts::VARCHAR[]) + len($prefixes::VARCHAR[]) = 0
         OR len(list_filter($domains::VARCHAR[], lambda d: url_host_name = d OR ends_with(url_host_name, '.' || d))) > 0

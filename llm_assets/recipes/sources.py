@@ -180,7 +180,7 @@ class CommonCrawlIndex(Frozen):
     fetched_before: date | None = Field(None, description="first day (UTC) after the last one")
     sample: float = Field(1.0, gt=0, le=1, description="share of the URLs, chosen by their MD5 digest")
     limit: int | None = Field(None, ge=1, description="number of captures, the first in the order of the index")
-    parts: int | None = Field(
+    index_files: int | None = Field(
         None,
         ge=1,
         description="search only this number of the index's files (about 300), chosen by the digest of their names; "
@@ -218,10 +218,10 @@ class CommonCrawlIndex(Frozen):
 
     @model_validator(mode="after")
     def _bounded(self) -> CommonCrawlIndex:
-        if not (self.domains or self.hosts or self.prefixes or self.parts):
+        if not (self.domains or self.hosts or self.prefixes or self.index_files):
             raise ValueError(
-                "give domains, hosts or prefixes, or the number of parts to search: without them, the whole index "
-                "would be read, hundreds of GB"
+                "give domains, hosts or prefixes, or the number of index_files to search: without them, the whole "
+                "index would be read, hundreds of GB"
             )
         return self
 

@@ -31,23 +31,23 @@ _PAGES = "/subset=warc/"  # the others are robots.txt files, and redirects and e
 _MD5_VALUES = 1 << 128
 
 
-def index_parts(source: CommonCrawlIndex, folder: Path) -> list[str]:
+def index_files(source: CommonCrawlIndex, folder: Path) -> list[str]:
     """Paths of the index's files that the source searches, in the order of the snapshot's list.
 
     Raises SourceError for a list that cannot be read, or that has no file with pages, or fewer than the source asks
     for.
     """
     url, entries = download_paths(source, "cc-index-table.paths.gz", folder)
-    parts = [entry for entry in entries if _PAGES in entry and entry.endswith(".parquet")]
-    if not parts:
+    listed = [entry for entry in entries if _PAGES in entry and entry.endswith(".parquet")]
+    if not listed:
         raise SourceError(f"{url}: lists no Parquet file of subset=warc")
-    if source.parts is None:
-        return parts
-    if source.parts > len(parts):
-        raise SourceError(f"{url}: lists {len(parts)} files of subset=warc, fewer than {source.parts}")
-    by_digest = sorted(parts, key=lambda part: hashlib.sha256(part.encode()).digest())
-    chosen = set(by_digest[: source.parts])
-    return [part for part in parts if part in chosen]
+    if source.index_files is None:
+        return listed
+    if source.index_files > len(listed):
+        raise SourceError(f"{url}: lists {len(listed)} files of subset=warc, fewer than {source.index_files}")
+    by_digest = sorted(listed, key=lambda path: hashlib.sha256(path.encode()).digest())
+    chosen = set(by_digest[: source.index_files])
+    return [path for path in listed if path in chosen]
 
 
 def find_captures(
@@ -60,32 +60,32 @@ def find_captures(
     server does not have or that has other columns, and DownloadError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = index_parts(source, folder)
+    paths = index_files(source, folder)
     files = RemoteParquet(source.base_url, RangeReader(RetryPolicy(source.retries, source.backoff)))
-    found: list[pl.DataFrame] = []
+    frames: list[pl.DataFrame] = []
     count = 0
     with connect() as connection:
         connection.register_filesystem(files)
         # One thread: one connection to the server, and an object for it that is not shared.
         connection.execute("SET threads = 1; SET TimeZone = 'UTC'; SET enable_external_file_cache = false")
-        for number, part in enumerate(parts, 1):
-            captures = _captures_of_part(source, part, folder, files, connection)
-            found.append(captures)
+        for number, path in enumerate(paths, 1):
+            captures = _captures_of_file(source, path, folder, files, connection)
+            frames.append(captures)
             count += len(captures)
-            report(number, len(parts), count)
+            report(number, len(paths), count)
             if source.limit is not None and count >= source.limit:
                 break
-    captures = pl.concat(found).unique(["source_file", "source_offset"], keep="first", maintain_order=True)
+    captures = pl.concat(frames).unique(["source_file", "source_offset"], keep="first", maintain_order=True)
     return captures if source.limit is None else captures.head(source.limit)
 
 
-def _captures_of_part(
-    source: CommonCrawlIndex, part: str, folder: Path, files: RemoteParquet, connection: duckdb.DuckDBPyConnection
+def _captures_of_file(
+    source: CommonCrawlIndex, path: str, folder: Path, files: RemoteParquet, connection: duckdb.DuckDBPyConnection
 ) -> pl.DataFrame:
-    kept = folder / part.rpartition("/")[2]
-    if kept.exists():
-        return read_table(kept)
-    parameters = {"part": [file_pattern(f"{PROTOCOL}://{part}")], **_parameters(source)}
+    stored = folder / path.rpartition("/")[2]
+    if stored.exists():
+        return read_table(stored)
+    parameters = {"index_file": [file_pattern(f"{PROTOCOL}://{path}")], **_parameters(source)}
     try:
         rows = connection.sql(statement("index_captures"), params=parameters)
         condition = _key_condition(source)
@@ -94,7 +94,7 @@ def _captures_of_part(
         rows = rows.order("file_row_number")
         captures = (rows if source.limit is None else rows.limit(source.limit)).pl()
     except duckdb.Error as error:
-        url, failure = files.url_of(part), files.failure
+        url, failure = files.url_of(path), files.failure
         if isinstance(failure, AbsentFile):
             raise SourceError(
                 f"{failure}; the snapshot's list names this file of its index, and captures in it would be missed. "
@@ -102,15 +102,15 @@ def _captures_of_part(
             ) from None
         if failure is not None:
             raise failure from None
-        raise SourceError(f"{url}: cannot be read as a part of the index ({error})") from error
-    temporary = kept.with_name(f".{kept.name}.tmp")
+        raise SourceError(f"{url}: cannot be read as a file of the index ({str(error).splitlines()[0]})") from error
+    temporary = stored.with_name(f".{stored.name}.tmp")
     write_table(captures, temporary)
-    os.replace(temporary, kept)
+    os.replace(temporary, stored)
     return captures
 
 
 def _parameters(source: CommonCrawlIndex) -> dict[str, Any]:
-    """The parameters of `sql/index_captures.sql`, without the part."""
+    """The parameters of `sql/index_captures.sql`, without the file."""
     schemes = ("http://", "https://")
     return {
         "domains": list(source.domains),

@@ -17,7 +17,7 @@ from llm_assets.warc import normal_digest, read_member
 from .download import RangeReader, RetryPolicy
 from .errors import AbsentFile
 
-# Records of one file are fetched with one request if at most this much lies between them: a request takes as long as
+# Records of one file are fetched with one request if the gap between them is at most this: a request takes as long as
 # about a megabyte, and the request and metadata records beside a response are some hundred bytes.
 MAX_GAP_BYTES = 128 << 10
 MAX_REQUEST_BYTES = 8 << 20  # unless one record is larger

@@ -13,7 +13,7 @@ from .errors import DownloadError
 
 PROTOCOL = "ranges"
 # The end of a file is read with its first request, which also tells its size. Most footers of the index fit in it, so
-# that a part without a matching row group costs one request.
+# that a file without a matching row group costs one request.
 TAIL_BYTES = 64 << 10
 
 

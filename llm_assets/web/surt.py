@@ -21,7 +21,7 @@ _ORDINARY_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 def domain_ranges(domain: str) -> list[KeyRange]:
     """Ranges that contain the keys of a domain's host and of all hosts below it, and hardly any other."""
     labels = ",".join(reversed(normal_host(domain).split(".")))
-    # The characters behind the last label are ")", "," and ":", all between ")" and ";".
+    # The character after the last label is ")", "," or ":", all of them between ")" and ";".
     return [(f"{labels})", f"{labels};"), *(host_ranges(domain) if _WWW.match(domain) else [])]
 
 

@@ -44,10 +44,10 @@ LANGUAGES = {"example.org": "eng", "www.example.org": "eng,deu", "blog.example.o
 PAGES_PER_HOST = 6
 FILLER_HOSTS = 4_000
 ROW_GROUP_ROWS = 500
-PARTS = 3
+INDEX_FILES = 3
 
 
-def index_part(number: int, subset: str = "warc") -> str:
+def index_file(number: int, subset: str = "warc") -> str:
     """The path of one file of the index."""
     folder = f"cc-index/table/cc-main/warc/crawl={SNAPSHOT}/subset={subset}"
     return f"{folder}/part-{number:05}-6f1b3c1e.c000.gz.parquet"
@@ -125,19 +125,19 @@ def _filler_rows() -> list[dict[str, Any]]:
     ]
 
 
-def _part(rows: list[dict[str, Any]]) -> bytes:
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), buffer, row_group_size=ROW_GROUP_ROWS, compression="gzip")
     return buffer.getvalue()
 
 
-def index_files(rows: Iterable[dict[str, Any]]) -> dict[str, bytes]:
+def index_of(rows: Iterable[dict[str, Any]]) -> dict[str, bytes]:
     """The index of these captures, sorted by key over all its files, with the list of the files."""
     rows = sorted(rows, key=lambda row: row["url_surtkey"])
-    size = -(-len(rows) // PARTS)
-    files = {f"/{index_part(number)}": _part(rows[number * size :][:size]) for number in range(PARTS)}
+    size = -(-len(rows) // INDEX_FILES)
+    files = {f"/{index_file(number)}": _parquet(rows[number * size :][:size]) for number in range(INDEX_FILES)}
     subsets = ("crawldiagnostics", "robotstxt", "warc")
-    listing = "".join(f"{index_part(number, subset)}\n" for subset in subsets for number in range(PARTS))
+    listing = "".join(f"{index_file(number, subset)}\n" for subset in subsets for number in range(INDEX_FILES))
     return files | {f"/crawl-data/{SNAPSHOT}/cc-index-table.paths.gz": gzip.compress(listing.encode())}
 
 
@@ -157,7 +157,7 @@ def _archive() -> tuple[dict[str, bytes], tuple[dict[str, Any], ...], dict[str, 
         records.update(zip([url for url, *_ in pages], data, strict=True))
         files[f"/{warc_path(number)}"] = b"".join(data)
         rows += rows_of(warc_path(number), files[f"/{warc_path(number)}"])
-    return files | index_files([*rows, *_filler_rows()]), tuple(rows), records
+    return files | index_of([*rows, *_filler_rows()]), tuple(rows), records
 
 
 def archive_files() -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from llm_assets.recipes import CommonCrawlIndex
 from llm_assets.web.errors import DownloadError, SourceError
 from llm_assets.web.index_lookup import find_captures
 from llm_assets.web.surt import domain_ranges, host_ranges, prefix_ranges
-from tests.support.crawl_archive import SNAPSHOT, archive_files, archive_rows, index_files, index_part
+from tests.support.crawl_archive import SNAPSHOT, archive_files, archive_rows, index_file, index_of
 from tests.support.file_server import FileServer
 
 PATHS = f"/crawl-data/{SNAPSHOT}/cc-index-table.paths.gz"
@@ -58,24 +58,24 @@ SELECTIONS = [
         {"domains": ["example.org"], "sample": 0.5},
         lambda row: row["url_host_registered_domain"] == "example.org" and digest_share(row["url"]) < 0.5,
     ),
-    ({"parts": 3, "languages": ["eng"]}, lambda row: (row["content_languages"] or "").startswith("eng")),
+    ({"index_files": 3, "languages": ["eng"]}, lambda row: (row["content_languages"] or "").startswith("eng")),
 ]
 
 
 @pytest.mark.parametrize(("fields", "is_selected"), SELECTIONS)
 def test_the_captures_are_those_that_meet_all_conditions_in_order_of_the_index(tmp_path, fields, is_selected):
     with FileServer(archive_files()) as server:
-        found = urls_found(server, tmp_path, **fields)
+        urls = urls_found(server, tmp_path, **fields)
     rows = sorted(archive_rows(), key=lambda row: row["url_surtkey"])
-    assert found == [row["url"] for row in rows if is_selected(row)]
+    assert urls == [row["url"] for row in rows if is_selected(row)]
 
 
 def test_what_is_read_is_a_small_part_of_the_index(tmp_path):
     files = archive_files()
     index_bytes = sum(len(data) for path, data in files.items() if path.endswith(".parquet"))
     with FileServer(files) as server:
-        found = find_captures(selection(server, hosts=["blog.example.org"]), tmp_path)
-        assert set(found["fetched_at"]) == {"2026-10-05T06:00:00Z", "2026-10-06T06:00:00Z"} and len(found) == 6
+        captures = find_captures(selection(server, hosts=["blog.example.org"]), tmp_path)
+        assert set(captures["fetched_at"]) == {"2026-10-05T06:00:00Z", "2026-10-06T06:00:00Z"} and len(captures) == 6
         assert server.sent_bytes < index_bytes / 3, (server.sent_bytes, index_bytes)
         reads = [request for request in server.requests if request.path.endswith(".parquet")]
         assert len(reads) <= 6
@@ -83,38 +83,38 @@ def test_what_is_read_is_a_small_part_of_the_index(tmp_path):
 
 def test_a_limit_takes_the_first_captures_and_does_not_search_further(tmp_path):
     with FileServer(archive_files()) as server:
-        everything = urls_found(server, tmp_path / "all", parts=3)
+        everything = urls_found(server, tmp_path / "all", index_files=3)
         searched = len(server.requests)
-        first = urls_found(server, tmp_path / "first", parts=3, limit=5)
+        first = urls_found(server, tmp_path / "first", index_files=3, limit=5)
         assert first == everything[:5]
-        assert {request.path for request in server.requests[searched:]} == {PATHS, f"/{index_part(0)}"}
+        assert {request.path for request in server.requests[searched:]} == {PATHS, f"/{index_file(0)}"}
 
 
-def test_the_parts_to_search_are_chosen_by_their_names(tmp_path):
+def test_the_files_to_search_are_chosen_by_their_names(tmp_path):
     with FileServer(archive_files()) as server:
-        captures = find_captures(selection(server, parts=1), tmp_path / "1")
-        again = find_captures(selection(server, parts=1), tmp_path / "2")
+        captures = find_captures(selection(server, index_files=1), tmp_path / "1")
+        again = find_captures(selection(server, index_files=1), tmp_path / "2")
         assert captures.equals(again) and 0 < len(captures) < 3_000
         with pytest.raises(SourceError, match=r"lists 3 files of subset=warc, fewer than 4"):
-            find_captures(selection(server, parts=4), tmp_path / "3")
+            find_captures(selection(server, index_files=4), tmp_path / "3")
 
 
-def test_an_interrupted_search_continues_at_the_next_part(tmp_path):
+def test_an_interrupted_search_continues_at_the_next_file(tmp_path):
     files = archive_files()
     with FileServer(files) as server:
-        last = server.files.pop(f"/{index_part(2)}")
+        last = server.files.pop(f"/{index_file(2)}")
         with pytest.raises(SourceError):
-            urls_found(server, tmp_path, parts=3)
-        server.files[f"/{index_part(2)}"] = last
+            urls_found(server, tmp_path, index_files=3)
+        server.files[f"/{index_file(2)}"] = last
         searched = len(server.requests)
-        assert len(urls_found(server, tmp_path, parts=3)) > 4_000
-        assert {request.path for request in server.requests[searched:]} == {f"/{index_part(2)}"}
+        assert len(urls_found(server, tmp_path, index_files=3)) > 4_000
+        assert {request.path for request in server.requests[searched:]} == {f"/{index_file(2)}"}
 
 
-def test_a_missing_part_of_the_index_is_an_error_that_names_it(tmp_path):
+def test_a_missing_file_of_the_index_is_an_error_that_names_it(tmp_path):
     with FileServer(archive_files()) as server:
-        del server.files[f"/{index_part(1)}"]
-        with pytest.raises(SourceError, match=rf"{index_part(1)}: HTTP 404 .*captures in it would be missed"):
+        del server.files[f"/{index_file(1)}"]
+        with pytest.raises(SourceError, match=rf"{index_file(1)}: HTTP 404 .*captures in it would be missed"):
             urls_found(server, tmp_path, domains=["example.org"])
 
 
@@ -127,8 +127,8 @@ def test_failed_requests_are_repeated(tmp_path, trouble):
         assert server.trouble == []
 
 
-def test_a_server_that_stays_busy_is_an_error_that_names_the_part(tmp_path):
-    problem = rf"{index_part(0)}: HTTP 503; gave up after 3 tries"
+def test_a_server_that_stays_busy_is_an_error_that_names_the_file(tmp_path):
+    problem = rf"{index_file(0)}: HTTP 503; gave up after 3 tries"
     with FileServer(archive_files(), [None] + ["busy"] * 9) as server, pytest.raises(DownloadError, match=problem):
         urls_found(server, tmp_path, domains=["example.org"])
 
@@ -136,7 +136,7 @@ def test_a_server_that_stays_busy_is_an_error_that_names_the_part(tmp_path):
 @pytest.mark.parametrize(
     ("path", "data", "problem"),
     [
-        (f"/{index_part(0)}", b"PAR1" + bytes(100) + b"PAR1", r"part-00000.*: cannot be read as a part of the index"),
+        (f"/{index_file(0)}", b"PAR1" + bytes(100) + b"PAR1", r"part-00000.*: cannot be read as a file of the index"),
         (PATHS, b"\x1f\x8b\x08", r"cc-index-table\.paths\.gz: not a gzip list"),
     ],
 )
@@ -148,9 +148,9 @@ def test_damaged_files_are_named(tmp_path, path, data, problem):
 def test_a_column_that_an_old_index_lacks_is_named(tmp_path):
     files = archive_files()
     for number in range(3):
-        table = pq.read_table(io.BytesIO(files[f"/{index_part(number)}"])).drop_columns(["content_languages"])
+        table = pq.read_table(io.BytesIO(files[f"/{index_file(number)}"])).drop_columns(["content_languages"])
         pq.write_table(table, buffer := io.BytesIO())
-        files[f"/{index_part(number)}"] = buffer.getvalue()
+        files[f"/{index_file(number)}"] = buffer.getvalue()
     with FileServer(files) as server, pytest.raises(SourceError, match=r"part-00000.*content_languages"):
         urls_found(server, tmp_path, domains=["example.org"])
 
@@ -163,7 +163,7 @@ def test_a_server_without_ranges_is_refused_before_it_sends_the_file(tmp_path):
 
 def test_a_record_that_is_listed_twice_is_found_once(tmp_path):
     rows = archive_rows()
-    with FileServer(index_files([*rows, *rows])) as server:
+    with FileServer(index_of([*rows, *rows])) as server:
         assert len(urls_found(server, tmp_path, domains=["example.org"])) == 18
 
 

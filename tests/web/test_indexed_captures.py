@@ -21,7 +21,7 @@ from tests.support.crawl_archive import (
     archive_files,
     archive_records,
     archive_rows,
-    index_files,
+    index_of,
     page_urls,
     warc_path,
 )
@@ -148,7 +148,7 @@ def test_records_that_are_not_what_the_index_says_are_recorded():
     rows[BLOG[3]]["warc_record_offset"] += 3
     data = bytearray(archive_files()[f"/{warc_path(0)}"])
     end = rows[third]["warc_record_offset"] + rows[third]["warc_record_length"]
-    files = archive_files() | index_files(rows.values()) | {f"/{warc_path(0)}": bytes(data[: end - 10])}
+    files = archive_files() | index_of(rows.values()) | {f"/{warc_path(0)}": bytes(data[: end - 10])}
     with FileServer(files) as server:
         workspace = workspace_of(server)
         outcome = materialize(RAW_WARC, "cc", workspace)
@@ -171,7 +171,7 @@ def test_records_that_are_not_what_the_index_says_are_recorded():
 def test_a_row_without_a_place_is_recorded():
     rows = [row for row in archive_rows() if row["url"] in BLOG]
     rows[0]["warc_filename"], rows[1]["warc_filename"], rows[2]["warc_record_length"] = "../x.warc.gz", None, 0
-    with FileServer(archive_files() | index_files(rows)) as server:
+    with FileServer(archive_files() | index_of(rows)) as server:
         artifact = crawl(server)
     failures = read_table(artifact.table("crawl_failures"))
     assert set(failures["url"]) == {row["url"] for row in rows[:3]} and set(failures["reason"]) == {"damaged"}
