@@ -113,12 +113,10 @@ class ByteRange:
 
 
 class RangeReader:
-    """Reads ranges of files over one kept-alive connection, and counts what it requests. Not for several threads."""
+    """Reads ranges of files over one kept-alive connection. Not for several threads."""
 
     def __init__(self, policy: RetryPolicy = DEFAULT_RETRIES):
         self.policy = policy
-        self.requests = 0
-        self.received_bytes = 0
         self._session = requests.Session()
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": USER_AGENT})
 
@@ -134,7 +132,6 @@ class RangeReader:
 
     def _attempt(self, range_: _PartialRange) -> _Failure | None:
         """Try to fetch the rest of a range once; None if it is complete."""
-        self.requests += 1
         headers = {"Range": range_.header()}
         try:
             with self._session.get(range_.url, headers=headers, stream=True, timeout=self.policy.timeout) as response:
@@ -143,14 +140,13 @@ class RangeReader:
                     return failure
                 while chunk := response.raw.read(min(_CHUNK_BYTES, range_.missing)):
                     range_.data += chunk
-                    self.received_bytes += len(chunk)
         except Exception as error:
             return _network_failure(error)
         return _Failure(f"{range_.missing} bytes are missing") if range_.missing else None
 
 
 class _PartialRange:
-    """A range, as much of it as has arrived. start: -1 or less until the first answer tells the file's size."""
+    """As much of a range as has arrived. start: negative, from the end, until an answer tells the file's size."""
 
     def __init__(self, url: str, start: int, length: int):
         self.url, self.start, self.length = url, start, length

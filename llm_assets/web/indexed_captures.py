@@ -22,6 +22,7 @@ from .urls import host_of
 
 LOCATED = "located_captures"
 WARC_BYTES = 64 << 20  # of a fetched file, about 6,000 pages: each is a task, which progress counts
+MAX_RECORD_BYTES = 64 << 20  # Common Crawl cuts pages at 5 MiB; a larger record is an error of the index
 
 
 def build_from_index(step: Step, source: CommonCrawlIndex) -> None:
@@ -60,7 +61,7 @@ def _locate(step: Step, source: CommonCrawlIndex) -> None:
         & pl.col("source_file").str.contains(r"^[^/].*\.warc\.gz$")
         & ~pl.col("source_file").str.contains("..", literal=True)
         & (pl.col("source_offset") >= 0)
-        & (pl.col("source_length") > 0)
+        & pl.col("source_length").is_between(1, MAX_RECORD_BYTES)
     ).fill_null(False)
     located = captures.filter(has_place).sort("source_file", "source_offset")
     number = (pl.col("source_length").cum_sum() - pl.col("source_length")) // WARC_BYTES

@@ -170,12 +170,13 @@ def test_records_that_are_not_what_the_index_says_are_recorded():
 
 def test_a_row_without_a_place_is_recorded():
     rows = [row for row in archive_rows() if row["url"] in BLOG]
-    rows[0]["warc_filename"], rows[1]["warc_filename"], rows[2]["warc_record_length"] = "../x.warc.gz", None, 0
+    rows[0]["warc_filename"], rows[1]["warc_filename"] = "../x.warc.gz", None
+    rows[2]["warc_record_length"], rows[3]["warc_record_length"] = 0, 2_000_000_000
     with FileServer(archive_files() | index_of(rows)) as server:
         artifact = crawl(server)
     failures = read_table(artifact.table("crawl_failures"))
-    assert set(failures["url"]) == {row["url"] for row in rows[:3]} and set(failures["reason"]) == {"damaged"}
-    assert artifact.record.rows["captures"] == 3
+    assert set(failures["url"]) == {row["url"] for row in rows[:4]} and set(failures["reason"]) == {"damaged"}
+    assert artifact.record.rows["captures"] == 2
 
 
 @pytest.mark.parametrize(
