@@ -17,9 +17,9 @@ from llm_assets.warc import normal_digest, read_member
 from .download import RangeReader, RetryPolicy
 from .errors import AbsentFile
 
-# Records of one file are fetched with one request if the gap between them is at most this: a request takes as long as
-# about a megabyte, and the request and metadata records beside a response are some hundred bytes.
-MAX_GAP_BYTES = 128 << 10
+# Records of one file are fetched with one request if the gap between them is at most this, about three pages: the
+# request and metadata records beside a response are some hundred bytes, and a request takes as long as a megabyte.
+MAX_GAP_BYTES = 32 << 10
 MAX_REQUEST_BYTES = 8 << 20  # unless one record is larger
 
 
