@@ -13,6 +13,7 @@ from llm_assets.recipes import (
     Benchmarks,
     BenchmarkTask,
     CommonCrawl,
+    CommonCrawlIndex,
     ConversationFile,
     Dpo,
     Endpoint,
@@ -33,6 +34,7 @@ CRAWLS = {
     "sample": SampleWeb(),
     "web": WebCrawl(seeds=("http://a.example/",)),
     "cc": CommonCrawl(snapshot="CC-MAIN-2026-43"),
+    "index": CommonCrawlIndex(snapshot="CC-MAIN-2026-43", domains=("example.org",)),
     "files": WarcFiles(path="/missing"),
 }
 

@@ -15,7 +15,17 @@ from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.progress import human_size
 from llm_assets.artifacts.store import Artifact
 from llm_assets.graph import open_workspace
-from llm_assets.recipes import RecipeError, SampleWeb, Texts, WarcFiles, WebCrawl, load_recipe, parse_source
+from llm_assets.recipes import (
+    CommonCrawl,
+    CommonCrawlIndex,
+    RecipeError,
+    SampleWeb,
+    Texts,
+    WarcFiles,
+    WebCrawl,
+    load_recipe,
+    parse_source,
+)
 from llm_assets.recipes.load import describe
 from llm_assets.settings import Settings, load_settings
 from llm_assets.web.crawls import open_registry
@@ -44,6 +54,14 @@ class SourceOptions:
     files: int | None
     paths: tuple[str, ...]
     base_url: str | None
+    domains: tuple[str, ...]
+    hosts: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    languages: tuple[str, ...]
+    mimes: tuple[str, ...]
+    statuses: tuple[int, ...]
+    limit: int | None
+    sample: float | None
     seeds: tuple[str, ...]
     sample_web: bool
     since: str | None
@@ -81,10 +99,21 @@ class SourceOptions:
         if self.texts:
             return {"kind": "texts", "path": str(Path(self.texts).expanduser().absolute())}
         if self.snapshot:
-            files = 1 if self.files is None and not self.paths else self.files
-            base_url = {"base_url": self.base_url} if self.base_url else {}
-            return {"kind": "common_crawl", "snapshot": self.snapshot, "paths": self.paths, "files": files, **base_url}
+            return self._fields_of_common_crawl(self.snapshot)
         return {"kind": "crawl", "seeds": self.seeds} if self.seeds else {"kind": "sample_web"}
+
+    def _fields_of_common_crawl(self, snapshot: str) -> dict[str, Any]:
+        """WARC files of a snapshot, or the captures that its index has for the given conditions."""
+        names = CommonCrawlIndex.model_fields.keys() - CommonCrawl.model_fields.keys()
+        conditions = {name: value for name, value in vars(self).items() if name in names and value}
+        searches_index = bool(conditions) or any(setting.partition("=")[0] in names for setting in self.settings)
+        if searches_index and (self.paths or self.files is not None):
+            raise click.UsageError("--files and --path take whole WARC files; they exclude conditions on captures")
+        fields: dict[str, Any] = {"snapshot": snapshot} | ({"base_url": self.base_url} if self.base_url else {})
+        if searches_index:
+            return {"kind": "common_crawl_index", **fields, **conditions}
+        files = 1 if self.files is None and not self.paths else self.files
+        return {"kind": "common_crawl", **fields, "paths": self.paths, "files": files}
 
 
 @crawls.command("add")
@@ -107,6 +136,39 @@ class SourceOptions:
     "paths",
     multiple=True,
     help="With --common-crawl: entry of warc.paths.gz, or its number; repeatable.",
+)
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    help="With --common-crawl: take the pages of this domain and all hosts below it, found in the snapshot's index; "
+    "repeatable.",
+)
+@click.option("--host", "hosts", multiple=True, help="With --common-crawl: take the pages of this host; repeatable.")
+@click.option(
+    "--prefix", "prefixes", multiple=True, help="With --common-crawl: take pages whose URL begins so; repeatable."
+)
+@click.option(
+    "--language",
+    "languages",
+    multiple=True,
+    help="With --common-crawl: take only pages whose main language is this one, such as en; repeatable.",
+)
+@click.option(
+    "--mime", "mimes", multiple=True, help="With --common-crawl: take only pages of this media type; repeatable."
+)
+@click.option(
+    "--status",
+    "statuses",
+    type=int,
+    multiple=True,
+    help="With --common-crawl: take only answers with this status; repeatable.",
+)
+@click.option(
+    "--limit", type=int, default=None, help="With --common-crawl: number of pages, the first in the index's order."
+)
+@click.option(
+    "--sample", type=float, default=None, help="With --common-crawl: share of the pages, chosen by a digest of the URL."
 )
 @click.option("--base-url", default=None, help="With --common-crawl: URL under which crawl-data/ is found.")
 @click.option("--seed", "seeds", multiple=True, help="Crawl the web from this URL; repeatable.")

@@ -47,7 +47,7 @@ from .recrawls import CRAWL_NAME, Recrawl, chain_of
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
 from .release import ModelExport, Scorecard
 from .rollout_server import RolloutServer, ServerRequest
-from .sources import CommonCrawl, SampleWeb, Source, Texts, WarcFiles, WebCrawl, parse_source
+from .sources import CommonCrawl, CommonCrawlIndex, SampleWeb, Source, Texts, WarcFiles, WebCrawl, parse_source
 from .web import Blocklists, BlocklistSource
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "BlocklistSource",
     "Blocklists",
     "CommonCrawl",
+    "CommonCrawlIndex",
     "Compute",
     "ConversationFile",
     "Conversations",

@@ -21,3 +21,13 @@ def language_of(label: str) -> str:
 def languages_of(labels: Iterable[str]) -> tuple[str, ...]:
     """The ISO 639 codes of the labels' languages, sorted, each once."""
     return tuple(sorted({language_of(label) for label in labels}))
+
+
+def alpha3_of(label: str) -> str:
+    """The ISO 639-3 code of a label's language: `eng` of `en` or `eng`. Raises ValueError for a label without one."""
+    try:
+        language = Language.get(label)
+        code = language.to_alpha3()
+    except (LanguageTagError, LookupError, ValueError):
+        raise ValueError(f"{label!r} is not the code of a language, such as en or eng") from None
+    return code

@@ -1,16 +1,20 @@
-"""The sources of a crawl: the sample web, a crawl from seed URLs, Common Crawl, WARC files, and files of texts."""
+"""The sources of a crawl: the sample web, a crawl from seeds, Common Crawl, WARC files, and files of texts."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, field_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 
 from .frozen import Frozen
+from .language_tags import alpha3_of
+
+_SNAPSHOT = r"^CC-MAIN-\d{4}-\d{2}$|^[A-Za-z0-9._-]+$"
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 class SampleWeb(Frozen):
@@ -103,13 +107,38 @@ class WebCrawl(Frozen):
         return tuple(seed.partition("#")[0] for seed in seeds)  # a fragment is never sent (RFC 9110, section 7.1)
 
 
+def _refuse_parent_folder(snapshot: str) -> str:
+    if ".." in snapshot:
+        raise ValueError(f"snapshot {snapshot!r} is not a snapshot id")
+    return snapshot
+
+
+def _host_name(text: str) -> str:
+    """A host's name as the index has it: in lower case, and in ASCII. Raises ValueError."""
+    try:
+        host = text.strip().rstrip(".").lower().encode("idna").decode("ascii")
+    except UnicodeError:
+        host = ""
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{text!r} is not the name of a host or domain, such as example.org")
+    return host
+
+
+def _url_prefix(text: str) -> str:
+    """The beginning of a URL, with or without its scheme, its host as in the index. Raises ValueError."""
+    match = re.fullmatch(r"(https?://)?([^/:@\s]+)(:\d+)?(/.*)", text.strip())
+    if match is None:
+        raise ValueError(
+            f"prefix {text!r} must contain the whole host, such as example.org/ or https://example.org/docs/"
+        )
+    return f"{match[1] or ''}{_host_name(match[2])}{match[3] or ''}{match[4]}"
+
+
 class CommonCrawl(Frozen):
     """WARC files of a Common Crawl snapshot."""
 
     kind: Literal["common_crawl"] = Field("common_crawl", description="names this kind of source in JSON")
-    snapshot: str = Field(
-        pattern=r"^CC-MAIN-\d{4}-\d{2}$|^[A-Za-z0-9._-]+$", description="snapshot id, such as CC-MAIN-2026-43"
-    )
+    snapshot: str = Field(pattern=_SNAPSHOT, description="snapshot id, such as CC-MAIN-2026-43")
     files: int | None = Field(
         1, ge=1, description="number of WARC files from the start of warc.paths.gz; None where `paths` is set"
     )
@@ -126,12 +155,75 @@ class CommonCrawl(Frozen):
         1.0, ge=0, description="seconds before the first retry; doubles up to 60"
     )
 
-    @field_validator("snapshot")
+    _plain = field_validator("snapshot")(_refuse_parent_folder)
+
+
+class CommonCrawlIndex(Frozen):
+    """Captures of a Common Crawl snapshot that its columnar index names. Only their records are fetched.
+
+    `domains`, `hosts` and `prefixes` are alternatives of each other; all other conditions must hold too.
+    """
+
+    kind: Literal["common_crawl_index"] = Field("common_crawl_index", description="names this kind of source in JSON")
+    snapshot: str = Field(pattern=_SNAPSHOT, description="snapshot id, such as CC-MAIN-2026-43")
+    domains: tuple[str, ...] = Field((), description="domains, each with every host below it, such as example.org")
+    hosts: tuple[str, ...] = Field((), description="hosts, such as www.example.org")
+    prefixes: tuple[str, ...] = Field(
+        (), description="beginnings of URLs that contain the whole host; without a scheme, of http and https"
+    )
+    languages: tuple[str, ...] = Field(
+        (), description="main language of the page, the first of content_languages: en or eng"
+    )
+    mimes: tuple[str, ...] = Field((), description="media types, as detected from the content (content_mime_detected)")
+    statuses: tuple[Annotated[int, Field(ge=100, le=999)], ...] = Field((), description="HTTP statuses")
+    fetched_from: date | None = Field(None, description="first day (UTC) of the fetch")
+    fetched_before: date | None = Field(None, description="first day (UTC) after the last one")
+    sample: float = Field(1.0, gt=0, le=1, description="share of the URLs, chosen by their MD5 digest")
+    limit: int | None = Field(None, ge=1, description="number of captures, the first in the order of the index")
+    index_files: int | None = Field(
+        None,
+        ge=1,
+        description="search only this number of the index's files (about 300), chosen by the digest of their names; "
+        "needed where no domain, host or prefix is given, because all of them are hundreds of GB",
+    )
+    base_url: Annotated[str, EXECUTION_ONLY] = Field(
+        "https://data.commoncrawl.org/", description="URL of the folder that contains crawl-data/ and cc-index/"
+    )
+    connections: Annotated[int, EXECUTION_ONLY] = Field(
+        4, ge=1, le=32, description="requests for records in flight; the index is read over one connection"
+    )
+    retries: Annotated[int, EXECUTION_ONLY] = Field(
+        8, ge=0, le=100, description="retries of one request, with exponential backoff"
+    )
+    backoff: Annotated[float, EXECUTION_ONLY] = Field(
+        1.0, ge=0, description="seconds before the first retry; doubles up to 60"
+    )
+
+    _plain = field_validator("snapshot")(_refuse_parent_folder)
+
+    @field_validator("domains", "hosts")
     @classmethod
-    def _plain(cls, snapshot: str) -> str:
-        if ".." in snapshot:
-            raise ValueError(f"snapshot {snapshot!r} is not a snapshot id")
-        return snapshot
+    def _host_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_host_name(host) for host in hosts)
+
+    @field_validator("prefixes")
+    @classmethod
+    def _whole_hosts(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_url_prefix(prefix) for prefix in prefixes)
+
+    @field_validator("languages")
+    @classmethod
+    def _alpha3(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(alpha3_of(language) for language in languages)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> CommonCrawlIndex:
+        if not (self.domains or self.hosts or self.prefixes or self.index_files):
+            raise ValueError(
+                "give domains, hosts or prefixes, or the number of index_files to search: without them, the whole "
+                "index would be read, hundreds of GB"
+            )
+        return self
 
 
 class WarcFiles(Frozen):
@@ -173,10 +265,12 @@ class Texts(Frozen):
         return (self.text_column, self.url_column, self.id_column, self.date_column, self.title_column)
 
 
-Source = Annotated[SampleWeb | WebCrawl | CommonCrawl | WarcFiles | Texts, Field(discriminator="kind")]
+Source = Annotated[
+    SampleWeb | WebCrawl | CommonCrawl | CommonCrawlIndex | WarcFiles | Texts, Field(discriminator="kind")
+]
 _SOURCE: TypeAdapter[Any] = TypeAdapter(Source)
 
 
-def parse_source(data: dict[str, Any]) -> SampleWeb | WebCrawl | CommonCrawl | WarcFiles | Texts:
+def parse_source(data: dict[str, Any]) -> SampleWeb | WebCrawl | CommonCrawl | CommonCrawlIndex | WarcFiles | Texts:
     """A source from plain values, such as JSON. Raises pydantic's ValidationError, which names the field."""
     return _SOURCE.validate_python(data)

@@ -19,7 +19,7 @@ from .content_coding import (
 )
 from .http_head import parse_http
 from .members import copy_inflated, first_bytes
-from .reader import read_capture_at, read_captures
+from .reader import read_capture_at, read_captures, read_member
 from .records import (
     Capture,
     RecordSpan,
@@ -55,6 +55,7 @@ __all__ = [
     "parse_http",
     "read_capture_at",
     "read_captures",
+    "read_member",
     "read_spans",
     "sha1_digest",
 ]

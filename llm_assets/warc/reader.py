@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import mmap
 from collections.abc import Iterator
@@ -46,6 +47,27 @@ def read_capture_at(path: Path, offset: int) -> Capture | None:
         for record in tolerant_records(MemberStream(file, offset, compression_of(path))):
             return RecordReader(path, {record.offset}, None).read_record(record)
     return None
+
+
+def read_member(data: bytes) -> Capture:
+    """The capture of one record's gzip member, without its payload; corrupt if it is not a whole capture, alone."""
+    stream = MemberStream(io.BytesIO(data), 0, GZIP)
+    capture, problem = None, ""
+    try:
+        for count, record in enumerate(tolerant_records(stream)):
+            if count:
+                raise Damage("more than one record")
+            capture = _read_record(record, None, None)
+    except (OSError, ValueError) as error:
+        problem = str(error) or "unreadable"
+    if not problem and stream.ends_early:
+        problem = "the gzip member ends early"
+    if not problem and capture is None:
+        problem = "no response, revisit or resource record"
+    if problem or capture is None:
+        return corrupt_stretch(0, len(data), problem)
+    capture.length = len(data)
+    return capture
 
 
 def target_uri(record: Record) -> str:
@@ -205,32 +227,8 @@ class RecordReader:
         return capture
 
     def read_record(self, record: Record) -> Capture | None:
-        """A record; None if it is no capture or not wanted. `error` is set on one that is not whole.
-
-        The error in a header is reported whether the record is wanted or not: it decides where reading continues.
-        """
-        capture = _read_header(record)
-        if capture is None or capture.error is not None:
-            return capture
-        if self.wanted is not None and record.offset not in self.wanted:
-            return None
-        declared = record.length or 0
-        chunk, head_bytes = record.reader.read(_CHUNK_BYTES), 0
-        is_http = capture.record_type != "resource" and capture.url[:4].lower() == "http" and declared > 0
-        if is_http:
-            capture.status, capture.http, head_bytes = parse_http(chunk)
-            chunk = chunk[head_bytes:]
-        if capture.record_type == "revisit":
-            return capture
-        if self.wanted is None:
-            return _digest_payload(record, capture, chunk, declared, head_bytes)
-        capture.payload_bytes = declared - head_bytes
-        if self.max_payload is None or capture.payload_bytes <= self.max_payload:
-            pieces = [chunk]
-            while piece := record.reader.read(_CHUNK_BYTES):
-                pieces.append(piece)
-            capture.payload = b"".join(pieces)
-        return capture
+        """A record; None if it is no capture or not wanted. `error` is set on one that is not whole."""
+        return _read_record(record, self.wanted, self.max_payload)
 
     def _read_by_plain_offset(self, file: BinaryIO, compression: Compression) -> Iterator[Capture]:
         """Read a file whose compressed members do not hold one record each; offsets count decompressed bytes."""
@@ -271,6 +269,35 @@ def _records_share_members(file: BinaryIO, compression: Compression) -> bool:
         return any(record.shares_member for record in first_records)
     except OSError:
         return False
+
+
+def _read_record(record: Record, wanted: set[int] | None, max_payload: int | None) -> Capture | None:
+    """See `RecordReader.read_record`.
+
+    The error in a header is reported whether the record is wanted or not: it decides where reading continues.
+    """
+    capture = _read_header(record)
+    if capture is None or capture.error is not None:
+        return capture
+    if wanted is not None and record.offset not in wanted:
+        return None
+    declared = record.length or 0
+    chunk, head_bytes = record.reader.read(_CHUNK_BYTES), 0
+    is_http = capture.record_type != "resource" and capture.url[:4].lower() == "http" and declared > 0
+    if is_http:
+        capture.status, capture.http, head_bytes = parse_http(chunk)
+        chunk = chunk[head_bytes:]
+    if capture.record_type == "revisit":
+        return capture
+    if wanted is None:
+        return _digest_payload(record, capture, chunk, declared, head_bytes)
+    capture.payload_bytes = declared - head_bytes
+    if max_payload is None or capture.payload_bytes <= max_payload:
+        pieces = [chunk]
+        while piece := record.reader.read(_CHUNK_BYTES):
+            pieces.append(piece)
+        capture.payload = b"".join(pieces)
+    return capture
 
 
 def _read_header(record: Record) -> Capture | None:

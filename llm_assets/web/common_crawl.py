@@ -1,4 +1,4 @@
-"""WARC files of a Common Crawl snapshot."""
+"""The lists of files of a Common Crawl snapshot, and its WARC files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from llm_assets.artifacts.step import Task
-from llm_assets.recipes import CommonCrawl
+from llm_assets.recipes import CommonCrawl, CommonCrawlIndex
 
 from .capture_index import index_warc
 from .download import RetryPolicy, download
@@ -19,15 +19,22 @@ def list_paths(source: CommonCrawl, folder: Path) -> list[str]:
 
     Raises SourceError for a list that cannot be read, an entry that is not in it, or a position beyond its end.
     """
-    url = f"{source.base_url.rstrip('/')}/crawl-data/{source.snapshot}/warc.paths.gz"
-    target = folder / f"{source.snapshot}-warc.paths.gz"
-    listing = download(url, target, RetryPolicy(source.retries, source.backoff))
-    entries = _read_entries(url, listing)
+    url, entries = download_paths(source, "warc.paths.gz", folder)
     if source.paths:
         return [_find_entry(url, entries, path) for path in source.paths]
     if source.files is not None and source.files > len(entries):
         raise SourceError(f"{url}: lists {len(entries)} WARC files, but the recipe asks for {source.files}")
     return entries[: source.files]
+
+
+def download_paths(source: CommonCrawl | CommonCrawlIndex, name: str, folder: Path) -> tuple[str, list[str]]:
+    """A list of paths in ``crawl-data/<snapshot>/``: its URL and its entries. Raises SourceError for an unreadable one.
+
+    name: of the list. folder: where the download is kept.
+    """
+    url = f"{source.base_url.rstrip('/')}/crawl-data/{source.snapshot}/{name}"
+    listing = download(url, folder / f"{source.snapshot}-{name}", RetryPolicy(source.retries, source.backoff))
+    return url, _read_entries(url, listing)
 
 
 def _read_entries(url: str, listing: Path) -> list[str]:

@@ -15,6 +15,14 @@ class DownloadError(WebError):
     """A download failed after all its retries."""
 
 
+class GaveUp(DownloadError):
+    """The retries are used up."""
+
+
+class AbsentFile(DownloadError):
+    """The server has no such file, or the file ends before the requested range begins."""
+
+
 class CrawlError(WebError):
     """The crawler ended without a usable crawl."""
 

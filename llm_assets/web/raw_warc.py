@@ -12,7 +12,18 @@ from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.stage import Key, Retry, Stage
 from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
-from llm_assets.recipes import Blocklists, CommonCrawl, Recipe, SampleWeb, Source, Texts, WarcFiles, WebCrawl
+from llm_assets.artifacts.tables import read_table
+from llm_assets.recipes import (
+    Blocklists,
+    CommonCrawl,
+    CommonCrawlIndex,
+    Recipe,
+    SampleWeb,
+    Source,
+    Texts,
+    WarcFiles,
+    WebCrawl,
+)
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.recrawls import chain_of
 from llm_assets.sample_web import (
@@ -33,9 +44,10 @@ from .crawler import CrawlJob, crawl
 from .crawler.spool import failures
 from .download import RetryPolicy, download
 from .errors import DownloadError, EmptyCrawl, SourceError, WebError
+from .indexed_captures import build_from_index
 from .last_try import remember_failure, why_empty
 from .opt_out import read_opt_out
-from .schemas import Captures, CrawlFailures, OptOutSignals, Revisits, SitePolicies
+from .schemas import Captures, CrawlFailures, LocatedCaptures, OptOutSignals, Revisits, SitePolicies
 from .text_files import index_texts_task
 from .warc_files import is_url, list_files
 
@@ -122,12 +134,18 @@ def build_raw_warc(step: Step, config: CrawlConfig) -> None:
     try:
         _obtain(step, config, earlier)
     except WebError as error:
-        remember_failure(step.staging, error, failures(step.staging / "spool"))
+        remember_failure(step.staging, error, _failures(step))
         raise
     if isinstance(config.source, SampleWeb):
         write_ground_truth(step, config.source)
     resolve_revisits(step, earlier)
     record_site_signals(step, earlier)
+
+
+def _failures(step: Step) -> pl.DataFrame:
+    """The URLs that an unfinished build has found and not stored."""
+    tables = sorted((step.staging / "crawl_failures").glob("*.parquet"))
+    return read_table(tables) if tables else failures(step.staging / "spool")
 
 
 def _obtain(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
@@ -139,6 +157,8 @@ def _obtain(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
         _build_texts(step, source)
     elif isinstance(source, CommonCrawl):
         _build_common_crawl(step, source)
+    elif isinstance(source, CommonCrawlIndex):
+        build_from_index(step, source)
     elif isinstance(source, SampleWeb):
         with serve(source) as (seeds, proxy, clock):
             sample_source = WebCrawl(
@@ -257,6 +277,7 @@ RAW_WARC = Stage(
     },
     optional_tables={
         "crawl_failures": CrawlFailures,
+        "located_captures": LocatedCaptures,
         "truth_pages": TruthPages,
         "truth_facts": TruthFacts,
         "truth_prompts": TruthPrompts,

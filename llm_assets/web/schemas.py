@@ -89,11 +89,13 @@ class SitePolicies(pa.DataFrameModel):
 
 
 class CrawlFailures(pa.DataFrameModel):
-    """URLs that the crawler found and did not store, with the reason.
+    """URLs that the crawler, or a search of Common Crawl's index, found and that were not stored, with the reason.
 
     robots: robots.txt forbids the URL, or cannot be read. out_of_scope: a redirect leads out of the scope. redirects:
     there are too many in a row. retry_after: the host asked for a longer pause than the crawl waits. not_a_sitemap: the
-    answer is stored, but names no URL that could be read.
+    answer is stored, but names no URL that could be read. Of a record that Common Crawl's index names: not_in_archive
+    means that its WARC file, or that part of the file, does not exist; damaged that the bytes at its place are no whole
+    record; digest_mismatch that its payload is another than the index says.
     """
 
     url: str
@@ -115,10 +117,32 @@ class CrawlFailures(pa.DataFrameModel):
             "not_http",
             "unexpected_304",
             "opted_out",
+            "not_in_archive",
+            "damaged",
+            "digest_mismatch",
             "other",
         ]
     )
     detail: str
+
+
+class LocatedCaptures(pa.DataFrameModel):
+    """The captures that a search of Common Crawl's index found, with what the index says about them.
+
+    source_file, source_offset, source_length: where the record is in the archive. warc_file: the file of the crawl that
+    the record was fetched into, unless it is in `crawl_failures`.
+    """
+
+    url: str = pa.Field(str_length={"min_value": 1})
+    fetched_at: str = pa.Field(nullable=True)
+    status: pl.Int16 = pa.Field(nullable=True)
+    mime: str = pa.Field(nullable=True, description="media type as detected from the content")
+    languages: str = pa.Field(nullable=True, description="ISO 639-3 codes, the main language first")
+    payload_digest: str = pa.Field(nullable=True)
+    source_file: str = pa.Field(str_length={"min_value": 1})
+    source_offset: pl.Int64 = pa.Field(ge=0)
+    source_length: pl.Int64 = pa.Field(gt=0)
+    warc_file: str = pa.Field(str_length={"min_value": 1})
 
 
 class BlocklistDomains(pa.DataFrameModel):

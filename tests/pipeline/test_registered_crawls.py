@@ -35,6 +35,9 @@ BAD_CRAWLS = [
     (("x", "--sample-web", "--since", "never"), "--since never: no such crawl"),
     (("x",), "give exactly one of"),
     (("x", "--common-crawl", "CC/../x"), "common_crawl.snapshot"),
+    (("x", "--common-crawl", "CC-MAIN-2026-43", "--limit", "9"), "give domains, hosts or prefixes, or the number of"),
+    (("x", "--common-crawl", "CC-MAIN-2026-43", "--domain", "http://x"), "is not the name of a host or domain"),
+    (("x", "--common-crawl", "CC-MAIN-2026-43", "--domain", "x.org", "--files", "2"), "--files and --path take whole"),
 ]
 
 

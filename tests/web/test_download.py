@@ -2,8 +2,6 @@
 
 import gzip
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import polars as pl
 import pytest
@@ -15,91 +13,10 @@ from llm_assets.web.download import RetryPolicy, download
 from llm_assets.web.errors import DownloadError, SourceError
 from llm_assets.web.raw_warc import RAW_WARC
 from tests.support.corpus import corpus_workspace
+from tests.support.file_server import FileServer
 from tests.support.warcs import members, page
 
 DATA = bytes(range(256)) * 2_000
-
-
-class Server(ThreadingHTTPServer):
-    """Serves `files`.
-
-    trouble: what goes wrong with each request in turn: busy, drop (the connection), cut (the body), or None.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, files, trouble=(), ranges=True, etag='"v1"'):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.trouble, self.ranges, self.etag = files, list(trouble), ranges, etag
-        self.requests = []
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request, client_address):
-        return None
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *error):
-        self.shutdown()
-        self.server_close()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.server.requests.append(self.headers.get("Range"))
-        data = self.server.files.get(self.path)
-        trouble = self.server.trouble.pop(0) if self.server.trouble else None
-        if trouble == "busy":
-            self.send_response(503)
-            self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        if data is None:
-            self.send_response(404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        start = 0
-        wanted = self.headers.get("Range")
-        if wanted and self.server.ranges and self.headers.get("If-Range", self.server.etag) == self.server.etag:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start >= len(data):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(data)}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        else:
-            self.send_response(200)
-        body = data[start:]
-        self.send_header("ETag", self.server.etag)
-        self.send_header("Content-Length", str(len(body)))
-        if trouble in ("drop", "cut"):
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if trouble == "drop":
-            self.wfile.write(body[: len(body) // 3])
-            self.wfile.flush()
-            self.connection.close()
-            return
-        if trouble == "cut":
-            self.wfile.write(body[:-7])
-            self.close_connection = True
-            return
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        return None
 
 
 def fetch(server, tmp_path, **options):
@@ -108,32 +25,32 @@ def fetch(server, tmp_path, **options):
 
 @pytest.mark.parametrize("trouble", [[], ["busy"], ["drop"], ["cut"], ["drop", "busy", "cut", "drop"]])
 def test_the_file_arrives_whole_in_spite_of_failures(tmp_path, trouble):
-    with Server({"/f": DATA}, trouble) as server:
+    with FileServer({"/f": DATA}, trouble) as server:
         assert fetch(server, tmp_path).read_bytes() == DATA
     assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob("*.etag"))
 
 
 def test_a_dropped_download_continues_where_it_broke_off(tmp_path):
-    with Server({"/f": DATA}, ["drop"]) as server:
+    with FileServer({"/f": DATA}, ["drop"]) as server:
         fetch(server, tmp_path)
-        assert server.requests[0] is None
-        assert server.requests[1] == f"bytes={len(DATA) // 3}-"
+        assert server.requests[0].range is None
+        assert server.requests[1].range == f"bytes={len(DATA) // 3}-"
 
 
 def test_without_range_support_the_download_starts_again(tmp_path):
-    with Server({"/f": DATA}, ["drop"], ranges=False) as server:
+    with FileServer({"/f": DATA}, ["drop"], ranges=False) as server:
         assert fetch(server, tmp_path).read_bytes() == DATA
 
 
 def test_a_file_that_changed_meanwhile_is_downloaded_from_the_start(tmp_path):
-    with Server({"/f": DATA}) as server:
+    with FileServer({"/f": DATA}) as server:
         (tmp_path / "out.partial").write_bytes(b"old" * 100)
         (tmp_path / "out.etag").write_text('"v0"')
         assert fetch(server, tmp_path).read_bytes() == DATA
 
 
 def test_a_partial_file_that_is_already_complete_is_used(tmp_path):
-    with Server({"/f": DATA}) as server:
+    with FileServer({"/f": DATA}) as server:
         (tmp_path / "out.partial").write_bytes(DATA)
         (tmp_path / "out.etag").write_text('"v1"')
         assert fetch(server, tmp_path).read_bytes() == DATA
@@ -141,14 +58,14 @@ def test_a_partial_file_that_is_already_complete_is_used(tmp_path):
 
 def test_retries_are_limited_and_the_error_counts_them(tmp_path):
     with (
-        Server({"/f": DATA}, ["busy"] * 9) as server,
+        FileServer({"/f": DATA}, ["busy"] * 9) as server,
         pytest.raises(DownloadError, match=r"/f: HTTP 503; gave up after 3 tries"),
     ):
         fetch(server, tmp_path, retries=2)
 
 
 def test_a_status_that_will_not_change_is_not_retried(tmp_path):
-    with Server({}) as server:
+    with FileServer({}) as server:
         with pytest.raises(DownloadError, match="HTTP 404"):
             fetch(server, tmp_path)
         assert len(server.requests) == 1
@@ -156,7 +73,7 @@ def test_a_status_that_will_not_change_is_not_retried(tmp_path):
 
 def test_backoff_doubles_to_a_minute(tmp_path):
     waits = []
-    with Server({"/f": DATA}) as server:
+    with FileServer({"/f": DATA}) as server:
         server.files.clear()
         server.server_close()
         with pytest.raises(DownloadError):
@@ -174,7 +91,7 @@ def common_crawl(trouble=()):
         for i, path in enumerate(PATHS)
     }
     files["/crawl-data/CC-MAIN-2026-43/warc.paths.gz"] = gzip.compress("\n".join([*PATHS, ""]).encode())
-    return Server(files, trouble)
+    return FileServer(files, trouble)
 
 
 def crawl(server, **fields):
@@ -226,7 +143,7 @@ def test_a_list_with_paths_outside_the_folder_is_refused():
 def test_warc_files_at_a_url_are_downloaded_into_the_store(tmp_path):
     data = b"".join(members([page(f"http://host.example/{j}") for j in range(3)]))
     digest = hashlib.sha256(data).hexdigest()
-    with Server({"/a.warc.gz": data}, ["drop"]) as server:
+    with FileServer({"/a.warc.gz": data}, ["drop"]) as server:
         source = WarcFiles(path=f"{server.url}/a.warc.gz", sha256=digest)
         artifact = materialize(RAW_WARC, "c", corpus_workspace(Recipe(name="t", crawls={"c": source}))).artifact
         assert artifact.record.rows["captures"] == 3
@@ -237,7 +154,7 @@ def test_warc_files_at_a_url_are_downloaded_into_the_store(tmp_path):
 
 
 def test_a_blocklist_at_a_url_is_downloaded(tmp_path):
-    with Server({"/hosts": gzip.compress(b"0.0.0.0 bad.example\n")}) as server:
+    with FileServer({"/hosts": gzip.compress(b"0.0.0.0 bad.example\n")}) as server:
         lists = Blocklists(
             sources=(BlocklistSource(name="feed", category="malware", format="hosts", path=f"{server.url}/hosts"),)
         )
