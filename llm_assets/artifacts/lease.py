@@ -33,8 +33,8 @@ BUILDING, PUBLISHED, RELEASED = "building", "published", "released"
 class Claim:
     """A builder's claim. nonce: makes its bytes unlike those of any other.
 
-    holder, key, since: as in `Build`. machine: the cache folder that it builds in. envelope: what it publishes, from
-    its decision to do so until readers see it.
+    holder, key, since: as in `Build`. machine: the cache folder that it builds in. record: what it publishes, from its
+    decision to do so until readers see it.
     """
 
     state: str
@@ -43,7 +43,7 @@ class Claim:
     key: str
     since: str
     machine: str
-    envelope: dict[str, Any] | None = None
+    record: dict[str, Any] | None = None
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -79,6 +79,15 @@ def is_live(objects: ObjectStore, entry: ObjectInfo, claim: Claim) -> bool:
     return claim.state == BUILDING and (objects.now() - entry.modified).total_seconds() < LEASE_SECONDS
 
 
+def live_claims(objects: ObjectStore) -> list[Claim]:
+    """The claims of all builders at work."""
+    last = {entry.key.rsplit("/", 1)[0]: entry for entry in objects.list(LOCKS)}  # sorted: the highest number stays
+    renewed = [entry for entry in last.values() if (objects.now() - entry.modified).total_seconds() < LEASE_SECONDS]
+    read = [(entry, objects.get(entry.key)) for entry in renewed]
+    claims = [Claim.load(data, f"{objects.url}/{entry.key}") for entry, data in read if data is not None]
+    return [claim for claim in claims if claim.state == BUILDING]
+
+
 def _number(key: str) -> int:
     return int(key.rsplit("/", 1)[-1])
 
@@ -106,7 +115,7 @@ class Lease:
 
     def __init__(self, objects: ObjectStore, digest: str, number: int, claim: Claim):
         self._objects, self._digest, self._number, self.claim = objects, digest, number, claim
-        self.envelope: dict[str, Any] | None = None
+        self.decided: dict[str, Any] | None = None
         self._stop = threading.Event()
         self._renewals = threading.Thread(target=self._renew, daemon=True, name=f"lease of {claim.key}")
         self._renewals.start()
@@ -119,8 +128,9 @@ class Lease:
 
         A claim made in this machine's cache folder is dead: the caller holds the lock of that folder.
         on_wait: called once, with the current holder, if another builder has it.
-        `envelope` is what the last builder decided to publish, if it died before readers could see it.
+        `decided` is the record that the last builder decided to publish, if it died before readers could see it.
         """
+        objects.require_conditional_writes()
         waited = False
         while True:
             last = last_claim(objects, digest)
@@ -134,7 +144,7 @@ class Lease:
             if not _claim(objects, digest, number, claim):
                 continue  # another builder was faster
             lease = cls(objects, digest, number, claim)
-            lease.envelope = last[2].envelope if last and last[2].state == PUBLISHED else None
+            lease.decided = last[2].record if last and last[2].state == PUBLISHED else None
             lease._drop_earlier()
             return lease
 
@@ -143,10 +153,10 @@ class Lease:
         """A name that no other builder of this artifact has."""
         return f"{self._number}-{self.claim.nonce}"
 
-    def publish(self, envelope: dict[str, Any]) -> None:
+    def publish(self, record: dict[str, Any]) -> None:
         """Decide to publish, unless another builder has taken over. Raises LeaseLost."""
         self._end_renewals()
-        decision = replace(self.claim, state=PUBLISHED, envelope=envelope)
+        decision = replace(self.claim, state=PUBLISHED, record=record)
         if not _claim(self._objects, self._digest, self._number + 1, decision):
             raise LeaseLost(
                 f"{self.claim.key}: {self._successor()} has taken over its build, because this process did not reach "
@@ -160,7 +170,7 @@ class Lease:
         try:
             last = last_claim(self._objects, self._digest)
             if last is not None and last[0] == self._number:
-                released = replace(self.claim, state=RELEASED, envelope=None)
+                released = replace(self.claim, state=RELEASED, record=None)
                 self._objects.put(_key(self._digest, self._number), released.dump())
                 self._drop_earlier()
         except ArtifactError as error:

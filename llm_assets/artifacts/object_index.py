@@ -47,7 +47,13 @@ class ObjectIndex:
 
     def contents(self, folder: str, below: str = "") -> dict[str, bytes]:
         """The objects of a folder whose keys begin with `below`, sorted by key."""
-        wanted = {key: etag for key, etag in self.etags(folder).items() if key.startswith(below)}
+        listing = self.etags(folder)
+        if below in listing:
+            wanted = {below: listing[below]}
+        else:
+            wanted = {key: etag for key, etag in listing.items() if key.startswith(below)}
+        if not wanted:
+            return {}
         with self._cache() as cache:
             contents = self._cached(cache, wanted)
             if len(wanted) - len(contents) >= SHARED_FROM:
@@ -89,13 +95,10 @@ class ObjectIndex:
         )
 
     def _cached(self, cache: sqlite3.Connection, wanted: dict[str, str]) -> dict[str, bytes]:
-        if len(wanted) == 1:
-            (key,) = wanted
-            rows = cache.execute(
-                "SELECT key, etag, data FROM objects WHERE url = ? AND key = ?", (self._objects.url, key)
-            )
-        else:
-            rows = cache.execute("SELECT key, etag, data FROM objects WHERE url = ?", (self._objects.url,))
+        """Contents from the cache of those objects that have not changed. The keys of `wanted` are sorted."""
+        first, *_, last = (*wanted, *wanted)
+        statement = "SELECT key, etag, data FROM objects WHERE url = ? AND key BETWEEN ? AND ?"
+        rows = cache.execute(statement, (self._objects.url, first, last))
         return {key: data for key, etag, data in rows if wanted.get(key) == etag}
 
     def _read_shared(self, cache: sqlite3.Connection, folder: str) -> None:

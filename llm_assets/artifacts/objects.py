@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ MOST_PARTS = 9_000  # S3 accepts 10,000 parts of one upload
 REQUEST_SECONDS = "120s"  # a part at 140 kB/s
 CLOCK_SECONDS = 600.0  # for which one question for the store's time is enough
 
-_PASSING_STATUS = {"408", "429", "500", "502", "503", "504"}
+_PASSING_STATUS = {"408", "409", "429", "500", "502", "503", "504"}  # 409: two conditional writes met
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "RequestExpired"}
 _SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
 _FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "StorageFull"}
@@ -67,7 +68,7 @@ class _Failure:
         if status is None:
             return cls(text, "", "")
         words = f"{status[1]}{status[2]}" + (f", {code[1]}" if code else "") + (f": {message[1]}" if message else "")
-        return cls(words, status[1], code[1] if code else "")
+        return cls(words.rstrip("."), status[1], code[1] if code else "")
 
     @property
     def is_full(self) -> bool:
@@ -113,6 +114,7 @@ class ObjectStore:
         self.patience = PATIENCE_SECONDS if patience is None else patience
         self._client = _open(self.url)
         self._clock: tuple[datetime, float] | None = None
+        self._has_conditions = False
 
     def get(self, key: str) -> bytes | None:
         """The bytes of an object, or None if there is none."""
@@ -149,6 +151,16 @@ class ObjectStore:
         except AlreadyExistsError:
             return self.get(key) == data
         return True
+
+    def require_conditional_writes(self) -> None:
+        """Raise ArtifactError if the store ignores the condition of `create`, as some old servers do."""
+        self.now()
+        if not self._has_conditions and self.create(_CLOCK, secrets.token_bytes(8)):
+            raise ArtifactError(
+                f"{self.url}: the server ignores If-None-Match, so that two builders could hold one lock; "
+                "use a version of it that supports conditional writes"
+            )
+        self._has_conditions = True
 
     def list(self, folder: str) -> list[ObjectInfo]:
         """The objects whose keys begin with `folder` and a slash, sorted by key. Nothing is downloaded."""
@@ -210,6 +222,8 @@ class ObjectStore:
                 raise
             except (BaseError, OSError) as error:
                 failure = _Failure.of(error)
+                if failure.is_expired:
+                    self._client = _open(self.url)  # reads renewed credentials
                 left = self.patience - (time.monotonic() - began)
                 if not failure.is_passing or left <= 0:
                     raise self._error(verb, key, failure, tries) from error
@@ -218,8 +232,6 @@ class ObjectStore:
                 log.warning("cannot %s %s/%s: %s; %s", verb, self.url, key, failure.text, repeated)
                 time.sleep(pause)
                 tries += 1
-                if failure.is_expired:
-                    self._client = _open(self.url)  # reads renewed credentials
 
     def _error(self, verb: str, key: str, failure: _Failure, tries: int) -> ArtifactError:
         where = f"cannot {verb} {self.url}/{key}: {failure.text}"

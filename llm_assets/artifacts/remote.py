@@ -17,31 +17,28 @@ are downloaded when they are read.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from .errors import ArtifactError, CorruptArtifact
 from .identity import Identity
-from .lease import LOCKS, Lease, is_live, last_claim, new_claim
+from .lease import Lease, is_live, last_claim, live_claims, new_claim
 from .object_index import ObjectIndex
-from .objects import ObjectInfo, ObjectStore, RangeFile
-from .record import RECORD, FileEntry, Record, file_digest, write_atomic
-from .remote_staging import STAGING, RemoteStaging, file_key, upload_files
+from .objects import ObjectInfo, ObjectStore
+from .record import RECORD, Record, write_atomic
+from .remote_files import RECORDS, RemoteFiles, StoredRecord, new_record_object, record_key, upload_files
+from .remote_staging import STAGING, RemoteStaging
 from .store import NO_PARTITION, RECIPES, Artifact, Build, Store, build_holder, build_order, clear_disk_errors
 
-RECORDS = ".records"
-THREADS = 8  # files that are transferred at a time
 _DELETIONS = 16  # artifacts that are removed at a time
 _MACHINE = ".machine"  # names this cache folder in claims
-_RANGE_BUFFER = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,8 @@ class RemoteStore(Store):
         self.url = url.rstrip("/")
         self.objects = ObjectStore(self.url)
         self._index = ObjectIndex(self.objects, self.root)
-        self._records: dict[str, tuple[bytes, dict[str, Any], Record]] = {}
-        self._leases: dict[str, Lease] = {}  # held by this store, by identity
+        self._stored: dict[str, tuple[bytes, StoredRecord]] = {}  # by place, with the bytes that it was read from
+        self._leases: dict[tuple[str, int], Lease] = {}  # held by this store, by identity and thread
 
     def lookup(self, identity: Identity) -> Artifact | None:
         """As in a local store; only the record is read, and the files that are there are checked."""
@@ -102,36 +99,28 @@ class RemoteStore(Store):
 
     def builds_in_progress(self) -> list[Build]:
         """Builds of this machine, and those that other machines have claimed."""
-        last: dict[str, ObjectInfo] = {}
-        for entry in self.objects.list(LOCKS):
-            last[entry.key.split("/")[1]] = entry
-        now = self.objects.now() if last else None
-        builds = super().builds_in_progress()
-        for digest, entry in last.items():
-            if now is None or (now - entry.modified).total_seconds() > 3600:
-                continue  # not worth a read: no claim lives that long without being renewed
-            claim = last_claim(self.objects, digest)
-            if claim is not None and claim[2].machine != self._machine() and is_live(self.objects, *claim[1:]):
-                builds.append(Build(claim[2].key, claim[2].holder, claim[2].since, None))
-        return builds
+        others = [claim for claim in live_claims(self.objects) if claim.machine != self._machine()]
+        claimed = [Build(claim.key, claim.holder, claim.since, None) for claim in others]
+        return super().builds_in_progress() + claimed
 
     @contextlib.contextmanager
     def _lock(self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None) -> Iterator[None]:
         """The lock of this machine, then the claim at the URL."""
-        if digest in self._leases:
+        own = (digest, threading.get_ident())
+        if own in self._leases:  # a builder that deletes what it builds anew
             yield
             return
         with super()._lock(digest, key, on_wait, run_id):
             holder, since = build_holder(run_id)
             claim = new_claim(holder, key, since, self._machine())
-            lease = self._leases[digest] = Lease.acquire(self.objects, digest, claim, on_wait)
+            lease = self._leases[own] = Lease.acquire(self.objects, digest, claim, on_wait)
             try:
                 self._index.forget_listings()
-                if lease.envelope is not None:  # the last builder died before it had written the record
-                    self._write_record(Record.model_validate(lease.envelope["record"]))
+                if lease.decided is not None:  # the last builder died before it had written the record
+                    self._write_record(Record.model_validate(lease.decided))
                 yield
             finally:
-                del self._leases[digest]
+                del self._leases[own]
                 lease.release()
 
     def publish(self, identity: Identity, staging: Path, record: Record) -> Artifact:
@@ -140,14 +129,12 @@ class RemoteStore(Store):
         Raises LeaseLost, StoreUnwritable, StoreUnreachable. Nothing is visible then, and the files that were uploaded
         are not uploaded again.
         """
-        lease, place = self._leases.get(identity.digest), self._place(identity)
-        if lease is None:
-            raise ArtifactError(f"{identity.key}: published without its lock")
+        lease, place = self._lease(identity), self._place(identity)
         self._announce(identity.digest, identity.key, place)
         upload_files(self.objects, place, staging, record.files)
-        lease.publish(_envelope(record))
+        lease.publish(record.model_dump(mode="json"))
         self._write_record(record)
-        self.objects.delete(item.key for item in self.objects.list(f"{STAGING}/{place}"))
+        self._clear_staging(place)
         final = self.folder(identity)
         if final.exists():
             shutil.rmtree(final)  # a copy of an artifact that was removed at the URL
@@ -159,9 +146,9 @@ class RemoteStore(Store):
         Tasks that an interrupted build finished there are taken over. What a builder that was taken over stores later
         is not seen.
         """
-        place = self._place(identity)
+        lease, place = self._lease(identity), self._place(identity)
         self._announce(identity.digest, identity.key, place)
-        staging = RemoteStaging(self.url, place, self._leases[identity.digest].token)
+        staging = RemoteStaging(self.url, place, lease.token)
         staging.take_over()
         return staging
 
@@ -170,11 +157,12 @@ class RemoteStore(Store):
         place = self._place_of(now)
         upload_files(self.objects, place, now.folder, now.record.files)
         self._write_record(now.record)
-        self._remove_unused_files(place, now.record)
+        changed = self._artifact(place, new_record_object(now.record)[1])
+        self._remove_unused_files(place, changed)
         if before.folder != now.folder:
-            self._remove(self._place_of(before))
+            self._remove(before)
         super().replace(before, now)
-        return self._artifact(place, _dump(now.record))
+        return changed
 
     def delete(self, artifact: Artifact) -> None:
         """Remove an artifact, here and at the URL. Raises ArtifactError if it is being built."""
@@ -184,7 +172,7 @@ class RemoteStore(Store):
             raise ArtifactError(f"{record.key} {record.short_id} is being built by {holder}; delete it later")
 
         with self._lock(record.identity, record.key, refuse, None):
-            self._remove(self._place_of(artifact))
+            self._remove(artifact)
             with clear_disk_errors(self.root):
                 shutil.rmtree(artifact.folder, ignore_errors=True)
                 shutil.rmtree(self.root / ".checks" / record.short_id, ignore_errors=True)
@@ -207,7 +195,7 @@ class RemoteStore(Store):
             digest, key = json.loads(announced)["identity"], json.loads(announced)["key"]
             claim = last_claim(self.objects, digest)
             if claim is None or not is_live(self.objects, *claim[1:]):
-                unused = [*items, *self._unused_files(place, self._record_at(place))]
+                unused = [*items, *self._unused_files(place, self._artifact_at(place))]
                 uploads.append(Upload(place, digest, key, sum(item.bytes for item in unused)))
         return uploads
 
@@ -218,13 +206,9 @@ class RemoteStore(Store):
             raise ArtifactError(f"{upload.key} is being built by {holder}; collect garbage later")
 
         with self._lock(upload.digest, upload.key, refuse, None):
-            staged = [item.key for item in self.objects.list(f"{STAGING}/{upload.place}")]
-            announcement = f"{STAGING}/{upload.place}/{_ANNOUNCED}"
-            # Markers before the files that they name, and the announcement last: a kill in between leaves garbage that
-            # the next collection finds.
-            self.objects.delete(key for key in staged if key != announcement)
-            self._remove_unused_files(upload.place, self._record_at(upload.place))
-            self.objects.delete([announcement])
+            self._clear_staging(upload.place, keep_announcement=True)  # markers before the files that they name
+            self._remove_unused_files(upload.place, self._artifact_at(upload.place))
+            self._clear_staging(upload.place)
 
     def forget_recipe(self, recipe: str) -> None:
         self.objects.delete(item.key for item in self.objects.list(f"{RECIPES}/{recipe}"))
@@ -243,6 +227,13 @@ class RemoteStore(Store):
     def _place(self, identity: Identity) -> str:
         return f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short_id}"
 
+    def _lease(self, identity: Identity) -> Lease:
+        """The lease that this thread holds. Raises ArtifactError if it holds none."""
+        lease = self._leases.get((identity.digest, threading.get_ident()))
+        if lease is None:
+            raise ArtifactError(f"{identity.key}: published without its lock")
+        return lease
+
     def _place_of(self, artifact: Artifact) -> str:
         return artifact.folder.relative_to(self.root).as_posix()
 
@@ -250,35 +241,29 @@ class RemoteStore(Store):
         """A name of this cache folder that no other has; two processes that share it exclude each other by flock."""
         file = self.root / _MACHINE
         if not file.exists():
+            name = secrets.token_hex(8)
             with clear_disk_errors(self.root), contextlib.suppress(FileExistsError):
-                self.root.mkdir(parents=True, exist_ok=True)
-                with open(file, "x") as stream:
-                    stream.write(secrets.token_hex(8))
+                write_atomic(self.root / f".{name}", name.encode())
+                os.link(self.root / f".{name}", file)  # of two processes, one names the folder
+            (self.root / f".{name}").unlink()
         return f"{os.uname().nodename}:{file.read_text()}"
 
     def _artifact_at(self, place: str) -> Artifact | None:
         self._convert_old_layout()
-        key = _record_key(place)
+        key = record_key(place)
         data = self._index.contents(RECORDS, key).get(key)
         return self._artifact(place, data) if data is not None else None
 
-    def _record_at(self, place: str) -> Record | None:
-        artifact = self._artifact_at(place)
-        return artifact.record if artifact is not None else None
-
     def _artifact(self, place: str, data: bytes) -> Artifact:
-        parsed = self._records.get(place)
+        parsed = self._stored.get(place)
         if parsed is None or parsed[0] != data:
             try:
-                envelope = json.loads(data)
-                record = Record.model_validate(envelope["record"])
-            except (ValueError, KeyError, TypeError) as error:
-                where = f"{self.url}/{_record_key(place)}"
+                parsed = self._stored[place] = (data, StoredRecord.model_validate_json(data))
+            except ValueError as error:
+                where = f"{self.url}/{record_key(place)}"
                 raise CorruptArtifact(f"{where}: not a readable record ({error}); remove it to rebuild") from error
-            parsed = self._records[place] = (data, envelope, record)
-        _, envelope, record = parsed
-        folder = self.root / place
-        return Artifact(folder, record, RemoteFiles(self, place, record, envelope.get("data", "")))
+        _, stored = parsed
+        return Artifact(self.root / place, stored.record, RemoteFiles(self, place, stored))
 
     def _check_sizes(self, artifact: Artifact) -> None:
         """As in a local store, for the files that are here."""
@@ -297,23 +282,33 @@ class RemoteStore(Store):
         self.objects.put(f"{STAGING}/{place}/{_ANNOUNCED}", note)
 
     def _write_record(self, record: Record) -> None:
-        place = f"{record.asset}/{record.partition or NO_PARTITION}/{record.short_id}"
-        self.objects.put(_record_key(place), _dump(record))
+        self.objects.put(*new_record_object(record))
         self._index.forget_listings()
 
-    def _remove(self, place: str) -> None:
-        """Remove an artifact at the URL. The record goes first: files without it are no artifact."""
-        self.objects.delete([_record_key(place)])
+    def _remove(self, artifact: Artifact) -> None:
+        """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage."""
+        place = self._place_of(artifact)
+        self._announce(artifact.record.identity, artifact.record.key, place)
+        self.objects.delete([record_key(place)])
         self._index.forget_listings()
-        self.objects.delete(item.key for folder in (place, f"{STAGING}/{place}") for item in self.objects.list(folder))
+        self.objects.delete(item.key for item in self.objects.list(place))
+        self._clear_staging(place)
 
-    def _unused_files(self, place: str, record: Record | None) -> list[ObjectInfo]:
-        """Files of an artifact at the URL that its record does not name."""
-        named = {file_key(place, name, entry) for name, entry in record.files.items()} if record else set()
+    def _clear_staging(self, place: str, keep_announcement: bool = False) -> None:
+        """Remove what lies in the staging folder, last the announcement, by which garbage collection finds it."""
+        announcement = f"{STAGING}/{place}/{_ANNOUNCED}"
+        keys = [item.key for item in self.objects.list(f"{STAGING}/{place}")]
+        self.objects.delete(key for key in keys if key != announcement)
+        if not keep_announcement:
+            self.objects.delete([announcement])
+
+    def _unused_files(self, place: str, artifact: Artifact | None) -> list[ObjectInfo]:
+        """Files in the place of an artifact at the URL that its record, if it has one, does not name."""
+        named = artifact.remote.keys() if artifact is not None and isinstance(artifact.remote, RemoteFiles) else set()
         return [item for item in self.objects.list(place) if item.key not in named]
 
-    def _remove_unused_files(self, place: str, record: Record | None) -> None:
-        self.objects.delete(item.key for item in self._unused_files(place, record))
+    def _remove_unused_files(self, place: str, artifact: Artifact | None) -> None:
+        self.objects.delete(item.key for item in self._unused_files(place, artifact))
 
     def _convert_old_layout(self) -> None:
         """Write the records of a store of version 0.1, which has them beside the data, where they are looked for."""
@@ -323,7 +318,7 @@ class RemoteStore(Store):
         for item in self.objects.list(""):
             parts = item.key.split("/")
             if len(parts) == 4 and parts[3] == RECORD and not parts[0].startswith("."):
-                self.objects.put(_record_key("/".join(parts[:3])), self.objects.get(item.key) or b"")
+                self.objects.put(record_key("/".join(parts[:3])), self.objects.get(item.key) or b"")
                 self._index.forget_listings()
         with clear_disk_errors(self.root):
             write_atomic(converted, self.url.encode())
@@ -331,84 +326,6 @@ class RemoteStore(Store):
 
 _ANNOUNCED = "upload.json"
 _CONVERTED = ".converted"
-
-
-class RemoteFiles:
-    """The files of one artifact at the URL, and their copies in the local folder."""
-
-    def __init__(self, store: RemoteStore, place: str, record: Record, data: str):
-        """data: the folder of the files below the artifact, in a store of version 0.1; now they are under digests."""
-        self._objects, self._url, self._place, self._record = store.objects, store.url, place, record
-        self._folder, self._read_local, self._data = store.root / place, store._read, data
-        self._is_current = False
-
-    def download(self, names: Iterable[str]) -> None:
-        """Copy files into the local folder, those that are not there. Raises CorruptArtifact."""
-        self.forget_outdated()
-        entries = {name: self._record.files[name] for name in names}
-        missing = {
-            name: entry
-            for name, entry in entries.items()
-            if entry.location is None and not (self._folder / name).exists()
-        }
-        if not missing:
-            return
-        with clear_disk_errors(self._folder):
-            if not (self._folder / RECORD).exists():
-                write_atomic(self._folder / RECORD, self._record.dump())
-            with ThreadPoolExecutor(THREADS) as pool:
-                list(pool.map(self._download, missing, missing.values()))
-
-    def open(self, name: str) -> BinaryIO:
-        """A file to read, without a local copy: reads become requests for ranges."""
-        self.forget_outdated()
-        entry, path = self._record.files[name], self._folder / name
-        if entry.location is not None or path.exists():
-            return open(entry.location or path, "rb")
-        return io.BufferedReader(RangeFile(self._objects, self._key(name, entry), entry.bytes), _RANGE_BUFFER)
-
-    def forget_outdated(self) -> None:
-        """Remove local copies that are no longer those of the record, which a takedown on another machine changed."""
-        local = None if self._is_current else self._read_local(self._folder)
-        if local is not None and local.record != self._record:
-            with clear_disk_errors(self._folder):
-                for name, entry in local.record.files.items():
-                    if entry != self._record.files.get(name):
-                        (self._folder / name).unlink(missing_ok=True)
-                write_atomic(self._folder / RECORD, self._record.dump())
-        self._is_current = True
-
-    def _key(self, name: str, entry: FileEntry) -> str:
-        return f"{self._place}/{self._data}/{name}" if self._data else file_key(self._place, name, entry)
-
-    def _download(self, name: str, entry: FileEntry) -> None:
-        target = self._folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            self._objects.download(self._key(name, entry), entry.bytes, temporary)
-            if file_digest(temporary) != entry.sha256:
-                raise CorruptArtifact(f"{self._url}/{self._key(name, entry)}: the bytes are not those of its record")
-            os.replace(temporary, target)
-        except FileNotFoundError as error:
-            raise CorruptArtifact(
-                f"{self._url}/{self._key(name, entry)}: is missing; delete {self._url}/{_record_key(self._place)} "
-                "to rebuild the artifact"
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _record_key(place: str) -> str:
-    return f"{RECORDS}/{place}.json"
-
-
-def _envelope(record: Record) -> dict[str, Any]:
-    return {"record": record.model_dump(mode="json")}
-
-
-def _dump(record: Record) -> bytes:
-    return json.dumps(_envelope(record), sort_keys=True).encode()
 
 
 def open_store(url: str | Path, cache: Path | None = None) -> Store:

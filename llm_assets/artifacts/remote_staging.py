@@ -9,41 +9,22 @@ those of the next.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .errors import ArtifactError, CorruptArtifact
+from .errors import ArtifactError
 from .objects import ObjectStore
 from .record import FileEntry, file_digest, write_atomic
+from .remote_files import download_file, file_key, upload_files
 from .step import TASKS
 
 STAGING = ".staging"
 _MARKERS = "tasks"
-_UPLOADS = 4  # files at a time; a large one is sent in four parts at a time
-
-
-def file_key(place: str, name: str, entry: FileEntry) -> str:
-    """Where a file of an artifact lies below the URL. `place` is ``<asset>/<partition>/<short identity>``."""
-    return f"{place}/files/{entry.sha256[:16]}/{name}"
-
-
-def upload_files(objects: ObjectStore, place: str, folder: Path, files: Mapping[str, FileEntry]) -> None:
-    """Store files of an artifact that are not there yet. Raises CorruptArtifact if one is in neither place."""
-    stored = {item.key: item.bytes for item in objects.list(f"{place}/files")}
-    missing = {
-        file_key(place, name, entry): folder / name
-        for name, entry in files.items()
-        if entry.location is None and stored.get(file_key(place, name, entry)) != entry.bytes
-    }
-    absent = [path for path in missing.values() if not path.is_file()]
-    if absent:
-        raise CorruptArtifact(f"{absent[0]}: is neither here nor at {objects.url}; build the artifact again")
-    with ThreadPoolExecutor(_UPLOADS) as pool:
-        list(pool.map(objects.upload, missing.values(), missing))
+_READS = 16  # markers at a time
 
 
 @dataclass(frozen=True)
@@ -83,7 +64,7 @@ class RemoteStaging:
     def markers(self) -> dict[str, dict[str, Any]]:
         """The markers of finished tasks, by task name, sorted."""
         keys = [item.key for item in self._objects.list(self._tasks(self.token))]
-        with ThreadPoolExecutor(_UPLOADS) as pool:
+        with ThreadPoolExecutor(_READS) as pool:
             contents = list(pool.map(self._objects.get, keys))
         return {
             key.rsplit("/", 1)[-1].removesuffix(".json"): json.loads(data)
@@ -112,8 +93,7 @@ class RemoteStaging:
                 raise ArtifactError(f"{self.url}/{self._folder}: task {name} has no file {file}")
             entry = FileEntry(**entries[file])
             key = file_key(self._folder if is_scratch else self.place, file, entry)
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            self._objects.download(key, entry.bytes, folder / file)
+            download_file(self._objects, key, entry, folder / file)
 
     def take_over(self) -> None:
         """Take over the tasks that earlier builders have finished until now."""

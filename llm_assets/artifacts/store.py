@@ -57,7 +57,7 @@ class Remote(Protocol):
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact. Its folder holds its files, or of one at a URL those that have been read, and what is drawn from them."""
+    """An artifact. Its folder holds its files (of one at a URL, those that have been read) and its views."""
 
     folder: Path
     record: Record
@@ -156,7 +156,7 @@ def _holder(lock: int, path: Path) -> Build:
     return Build(key or "an artifact", holder or "another process", since, path)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)
 def _load_record(path: str, modified: int, size: int) -> Record:
     """Load a record, cached while the file is unchanged: a run of 33 stages looks up 479 records."""
     return Record.load(Path(path).read_bytes(), path)

@@ -5,14 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from llm_assets.artifacts import LeaseLost, lease, materialize
+from llm_assets.artifacts import ArtifactError, LeaseLost, lease, materialize
 from llm_assets.artifacts.lease import Lease, claims_folder, is_live, last_claim, new_claim
 from llm_assets.artifacts.objects import ObjectStore
 from tests.support.object_server import BUSY, object_server
 from tests.support.toy import LETTERS, ToyRecipe, machine, make_folder
 
 DIGEST = "ab" * 32
-ENVELOPE = {"record": {}}
+RECORD = {"asset": "letters"}
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_lease_that_is_renewed_does_not_expire(url, monkeypatch):
     second.start()
     second.join(2.5)
     assert second.is_alive() and not waited.is_set()
-    held.publish(ENVELOPE)
+    held.publish(RECORD)
     held.release()
     second.join(10)
     assert not second.is_alive()
@@ -89,13 +89,13 @@ def test_a_builder_that_was_taken_over_cannot_publish(url, monkeypatch, successo
     pause(first)
     second = acquire(url, "machine2")
     if successor_has_finished:  # and has removed the earlier claims
-        second.publish(ENVELOPE)
+        second.publish(RECORD)
         second.release()
     with pytest.raises(LeaseLost, match=r"letters/a: machine2 has taken over.*Nothing was published"):
-        first.publish(ENVELOPE)
+        first.publish(RECORD)
     first.release()
     if not successor_has_finished:
-        second.publish(ENVELOPE)
+        second.publish(RECORD)
         second.release()
     number, _, claim = last_claim(ObjectStore(url), DIGEST)
     assert (number, claim.holder, claim.state) == (3, "machine2", "released")
@@ -120,6 +120,13 @@ def test_expiry_goes_by_the_stores_clock(monkeypatch, hours):
         acquire(url, "machine2", refuse)
     monkeypatch.setattr(models, "utcnow", lambda: right() + timedelta(hours=hours, seconds=lease.LEASE_SECONDS + 2))
     acquire(url, "machine2", refuse).release()
+
+
+def test_a_server_without_conditional_writes_is_refused(monkeypatch):
+    server = object_server(monkeypatch)
+    server.ignore_conditions = True
+    with pytest.raises(ArtifactError, match="ignores If-None-Match"):
+        acquire(server.new_bucket(), "machine1")
 
 
 def test_a_claim_whose_answer_was_lost_counts(monkeypatch):
@@ -159,7 +166,7 @@ def test_a_builder_that_was_taken_over_leaves_the_others_artifact(tmp_path, url,
 
     def hang(*arguments):
         upload(*arguments)
-        pause(slow.store._leases[identity.digest])
+        pause(slow.store._lease(identity))
         assert not materialize(LETTERS, "a", quick).cached
 
     monkeypatch.setattr(slow.store, "_announce", hang)

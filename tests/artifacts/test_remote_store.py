@@ -96,7 +96,7 @@ def test_a_document_is_traced_without_downloading_its_table(server, tmp_path, re
     (Path(recipe.folder) / "a" / "file0.txt").write_text("\n".join(lines))
     built = materialize(LETTERS, "a", machine(url, tmp_path / "machine1", recipe)).artifact
     (stored,) = RemoteStore(url, tmp_path / "machine2").artifacts()
-    monkeypatch.setattr("llm_assets.artifacts.remote._RANGE_BUFFER", 1 << 16)
+    monkeypatch.setattr("llm_assets.artifacts.remote_files._RANGE_BUFFER", 1 << 16)
     server.requests.clear()
     document = f"file0-{lines[20_000]}"
     (sighting,) = trace_document([stored], document)

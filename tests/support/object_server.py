@@ -37,7 +37,7 @@ DENIED = ("403 Forbidden", "AccessDenied", "Access Denied")
 class Fault:
     """An answer in place of the server's, to those requests for which `applies(method, path, key id)` is true.
 
-    times: answers after which it ends. after: the request is carried out before this answer is sent in place of its own.
+    times: answers after which it ends. after: the request is carried out, and this answer sent in place of its own.
     """
 
     answer: tuple[str, ...]
@@ -48,10 +48,15 @@ class Fault:
 
 @dataclass
 class ObjectServer:
-    """The server. delay: seconds added to each request. requests: (method, path, bytes sent to the client)."""
+    """The server.
+
+    delay: seconds added to each request. requests: (method, path, bytes sent to the client). ignore_conditions: as a
+    server does that does not know conditional writes.
+    """
 
     port: int = 0
     delay: float = 0.0
+    ignore_conditions: bool = False
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     _writes: Any = field(default_factory=threading.Lock)
@@ -77,6 +82,8 @@ class ObjectServer:
             method, path = environment["REQUEST_METHOD"], environment["PATH_INFO"]
             key_id = environment.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
             time.sleep(self.delay)
+            if self.ignore_conditions:
+                environment.pop("HTTP_IF_NONE_MATCH", None)
             for fault in list(self.faults):
                 if fault.times > 0 and fault.applies(method, path, key_id):
                     fault.times -= 1
@@ -114,7 +121,7 @@ def object_server(monkeypatch: pytest.MonkeyPatch) -> ObjectServer:
         server.port = listening.port
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         _server = server
-    _server.delay = 0.0
+    _server.delay, _server.ignore_conditions = 0.0, False
     _server.faults.clear()
     _server.requests.clear()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{_server.port}")
