@@ -29,7 +29,7 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
             f"{resolution.key} cannot be adopted before its inputs are built: {', '.join(resolution.missing)}"
         )
     if resolution.artifact is not None:
-        raise ArtifactError(f"{resolution.key} is in the store already: {store.location(resolution.artifact)}")
+        raise ArtifactError(f"{resolution.key} is in the store already: {resolution.artifact.location}")
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder")
     rows, schemas = _validated_tables(stage, folder)

@@ -1,7 +1,9 @@
 """Objects behind a URL: ``s3://bucket/prefix``, ``gs://``, ``az://``, or ``local:///folder`` for a shared folder.
 
-The client is obstore, a binding of the Rust crate `object_store`. Measured against s3fs 2026.9 on one core, on the same
-local server: seconds of the client's CPU for 2,000 small writes 2.7 against 18.3.
+The client is obstore, a binding of the Rust crate `object_store`, and not s3fs. Measured on the same local server, CPU
+seconds of obstore 0.12.1 and of s3fs 2026.9: 2,000 small writes 1.4 and 4.6, 2,000 small reads 1.3 and 9.8, 200 reads
+in turn 0.08 and 1.2, a listing of 2,000 objects 0.01 and 0.2, the import 0.01 and 0.4. obstore writes conditionally at
+every provider and in a folder, and depends on no botocore, of which s3fs needs another version than the tests' server.
 """
 
 from __future__ import annotations

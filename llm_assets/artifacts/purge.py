@@ -280,7 +280,7 @@ def forget_views(store: Store, artifact: Artifact) -> None:
     for name in (*SIDECARS, *artifact.record.views):
         if not name.endswith(CARD):
             (artifact.folder / name).unlink(missing_ok=True)
-    shutil.rmtree(store.root / ".checks" / artifact.record.short_id, ignore_errors=True)
+    store.forget_checks(artifact.record.short_id)
 
 
 def write_notice(artifact: Artifact, rules: Iterable[str]) -> None:
@@ -361,7 +361,7 @@ def delete_leftovers(store: Store, takedown: Takedown) -> None:
         folder = store.root / asset / (partition or NO_PARTITION) / short_id
         if not (folder / RECORD).exists():
             shutil.rmtree(folder, ignore_errors=True)
-            shutil.rmtree(store.root / ".checks" / short_id, ignore_errors=True)
+            store.forget_checks(short_id)
 
 
 def interrupted_builds(store: Store, spare: str) -> Iterator[Path]:

@@ -6,7 +6,7 @@ Layout below the URL::
     <asset>/<partition or _>/<short identity>/files/<digest>/<name> its data, under digests: a name has one content
     .staging/<asset>/<partition or _>/<short identity>/…            an upload in progress, and tasks of workers
     .locks/<32 hex digits of the identity>/<number>                 who builds it (`lease`)
-    .recipes/<name>@<digest>/<asset>/<partition>                    as in a local store
+    .recipes/…  .checks/…                                           as in a local store
     .index/…                                                        copies of many records (`object_index`)
 
 Publishing uploads the data, then decides by the lease, then writes the record. Two machines that build the same
@@ -35,7 +35,7 @@ from .objects import ObjectInfo, ObjectStore
 from .record import RECORD, Record, write_atomic
 from .remote_files import RECORDS, RemoteFiles, StoredRecord, new_record_object, record_key, upload_files
 from .remote_staging import STAGING, RemoteStaging
-from .store import NO_PARTITION, RECIPES, Artifact, Build, Store, build_holder, build_order, clear_disk_errors
+from .store import CHECKS, NO_PARTITION, RECIPES, Artifact, Build, Store, build_holder, build_order, clear_disk_errors
 
 _DELETIONS = 16  # artifacts that are removed at a time
 _MACHINE = ".machine"  # names this cache folder in claims
@@ -93,9 +93,6 @@ class RemoteStore(Store):
         short = pointer.read_text().strip() if pointer.exists() else ""
         stored = list(self.artifacts(asset, partition or NO_PARTITION))
         return next((artifact for artifact in stored if artifact.folder.name == short), stored[-1] if stored else None)
-
-    def location(self, artifact: Artifact) -> str:
-        return f"{self.url}/{self._place_of(artifact)}"
 
     def builds_in_progress(self) -> list[Build]:
         """Builds of this machine, and those that other machines have claimed."""
@@ -175,7 +172,7 @@ class RemoteStore(Store):
             self._remove(artifact)
             with clear_disk_errors(self.root):
                 shutil.rmtree(artifact.folder, ignore_errors=True)
-                shutil.rmtree(self.root / ".checks" / record.short_id, ignore_errors=True)
+            self.forget_checks(record.short_id)
 
     def delete_all(self, artifacts: Sequence[Artifact]) -> None:
         with ThreadPoolExecutor(_DELETIONS) as pool:
@@ -209,6 +206,20 @@ class RemoteStore(Store):
             self._clear_staging(upload.place, keep_announcement=True)  # markers before the files that they name
             self._remove_unused_files(upload.place, self._artifact_at(upload.place))
             self._clear_staging(upload.place)
+
+    def read_check(self, name: str) -> bytes | None:
+        result = super().read_check(name)
+        if result is None and (result := self.objects.get(f"{CHECKS}/{name}")) is not None:
+            super().write_check(name, result)
+        return result
+
+    def write_check(self, name: str, result: bytes) -> None:
+        super().write_check(name, result)
+        self.objects.put(f"{CHECKS}/{name}", result)
+
+    def forget_checks(self, short_id: str) -> None:
+        self.objects.delete(item.key for item in self.objects.list(f"{CHECKS}/{short_id}"))
+        super().forget_checks(short_id)
 
     def forget_recipe(self, recipe: str) -> None:
         self.objects.delete(item.key for item in self.objects.list(f"{RECIPES}/{recipe}"))

@@ -88,10 +88,14 @@ class RemoteFiles:
     """The files of one artifact at the URL, and their copies in the local folder."""
 
     def __init__(self, store: RemoteStore, place: str, stored: StoredRecord):
-        self._objects, self._url, self._place = store.objects, store.url, place
+        self._objects, self._place = store.objects, place
         self._record, self._data = stored.record, stored.data
         self._folder, self._read_local = store.root / place, store._read
         self._is_current = False
+
+    @property
+    def url(self) -> str:
+        return f"{self._objects.url}/{self._place}"
 
     def download(self, names: Iterable[str]) -> None:
         """Copy files into the local folder, those that are not there. Raises CorruptArtifact."""
@@ -140,7 +144,7 @@ class RemoteFiles:
         try:
             download_file(self._objects, self._key(name, entry), entry, self._folder / name)
         except FileNotFoundError as error:
+            store = self._objects.url
             raise CorruptArtifact(
-                f"{self._url}/{self._key(name, entry)}: is missing; delete {self._url}/{record_key(self._place)} "
-                "to rebuild the artifact"
+                f"{store}/{self._key(name, entry)}: is missing; delete {store}/{record_key(self._place)} to rebuild it"
             ) from error

@@ -38,11 +38,17 @@ if TYPE_CHECKING:
 NO_PARTITION = "_"
 LOCATIONS = "locations.json"
 RECIPES = ".recipes"
+CHECKS = ".checks"
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
 
 class Remote(Protocol):
     """The files of an artifact that are not, or not all, on the local disk."""
+
+    @property
+    def url(self) -> str:
+        """Of the artifact."""
+        ...
 
     def download(self, names: Iterable[str]) -> None:
         """Copy files into the artifact's folder, those that are not there."""
@@ -69,6 +75,11 @@ class Artifact:
         if self.remote is not None:
             self.remote.download(self.record.files)
         return self.folder
+
+    @property
+    def location(self) -> str:
+        """Its folder, or its URL."""
+        return str(self.folder) if self.remote is None else self.remote.url
 
     @property
     def data_version(self) -> str:
@@ -388,16 +399,27 @@ class Store:
         with clear_disk_errors(self.root):
             (artifact.folder / RECORD).unlink()
             shutil.rmtree(artifact.folder)
-            shutil.rmtree(self.root / ".checks" / artifact.record.short_id, ignore_errors=True)
+            self.forget_checks(artifact.record.short_id)
 
     def delete_all(self, artifacts: Sequence[Artifact]) -> None:
         """Remove many artifacts."""
         for artifact in artifacts:
             self.delete(artifact)
 
-    def location(self, artifact: Artifact) -> str:
-        """Where an artifact is stored: its folder, or its URL."""
-        return str(artifact.folder)
+    def read_check(self, name: str) -> bytes | None:
+        """The stored result of a check, or None. `name` begins with the short identity of the artifact."""
+        try:
+            return (self.root / CHECKS / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_check(self, name: str, result: bytes) -> None:
+        """Store the result of a check."""
+        write_atomic(self.root / CHECKS / name, result)
+
+    def forget_checks(self, short_id: str) -> None:
+        """Remove the results of an artifact's checks."""
+        shutil.rmtree(self.root / CHECKS / short_id, ignore_errors=True)
 
     def interrupted_uploads(self, days: float) -> list[Upload]:
         """What interrupted builds left at a URL; a local store has no URL."""

@@ -85,10 +85,8 @@ def show(name: str, recipe: str | None) -> None:
 
     NAME is the start of an identity, an asset, or asset/partition.
     """
-    workspace = open_workspace(recipe)
-    artifact = find_artifact(workspace, name)
-    location = workspace.store.location(artifact)
-    click.echo(f"{location}\n{json.dumps(artifact.record.model_dump(mode='json'), indent=2, sort_keys=True)}")
+    artifact = find_artifact(open_workspace(recipe), name)
+    click.echo(f"{artifact.location}\n{json.dumps(artifact.record.model_dump(mode='json'), indent=2, sort_keys=True)}")
 
 
 @artifacts.command()
@@ -245,8 +243,8 @@ def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -
     """
     workspace = open_workspace(recipe)
     artifact = adopt_folder(workspace.graph[asset], partition, workspace, folder)
-    record, location = artifact.record, workspace.store.location(artifact)
-    click.echo(f"adopted {record.key} {record.short_id}: {human_size(record.total_bytes)} in {location}")
+    record = artifact.record
+    click.echo(f"adopted {record.key} {record.short_id}: {human_size(record.total_bytes)} in {artifact.location}")
 
 
 @artifacts.command()

@@ -154,7 +154,7 @@ def move_to_new_inputs(store: Store, artifact: Artifact, versions: Mapping[tuple
 
 def _remove_check_results(store: Store, artifact: Artifact) -> None:
     """Remove the cached results of an artifact's checks, and the files from which Dagster displays it."""
-    shutil.rmtree(store.root / ".checks" / artifact.folder.name, ignore_errors=True)
+    store.forget_checks(artifact.folder.name)
     for sidecar in SIDECARS:
         (artifact.folder / sidecar).unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from llm_assets.artifacts import CorruptArtifact, RemoteStore, materialize, object_index, objects
+from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
@@ -107,6 +108,18 @@ def test_a_document_is_traced_without_downloading_its_table(server, tmp_path, re
     assert not stored.folder.exists()
 
 
+def test_results_of_checks_are_shared_and_removed_with_the_artifact(server, tmp_path, recipe, monkeypatch):
+    url, log = server.new_bucket(), tmp_path / "examined"
+    monkeypatch.setenv("TOY_CHECKS", str(log))
+    for name in ("machine1", "machine2"):
+        ws = machine(url, tmp_path / name, recipe)
+        total = build_all(ws)["total"]
+        examine(TOTAL.checks[0], ws.resolver().resolve("total", None), recipe, ws.store)
+    assert log.read_text().splitlines() == ["examined"]
+    ws.store.delete(total)
+    assert ws.store.objects.list(".checks") == []
+
+
 def test_the_url_of_a_remote_store_is_no_pattern(server, tmp_path, recipe):
     url = f"{server.new_bucket()}/a[1]"
     materialize(LETTERS, "a", machine(url, tmp_path / "machine1", recipe))
@@ -123,7 +136,7 @@ def test_bytes_that_differ_from_the_record_are_refused(server, tmp_path, recipe)
     (artifact,) = RemoteStore(url, tmp_path / "machine2").artifacts()
     with pytest.raises(CorruptArtifact, match=r"file0.parquet: the bytes are not those of its record"):
         artifact.file("letters/file0.parquet")
-    with pytest.raises(CorruptArtifact, match=r"file1.parquet: is missing; delete s3://.*json to rebuild"):
+    with pytest.raises(CorruptArtifact, match=r"file1.parquet: is missing; delete s3://.*json to rebuild it"):
         artifact.file("letters/file1.parquet")
     assert not list(artifact.folder.glob("letters/*"))
 
