@@ -2,7 +2,7 @@
 
     python benchmarks/object_store.py --artifacts 10000 --url s3://bucket/benchmark --json out.json
 
-Writes the records of artifacts of the default recipe's graph (without their data) into an empty store, then measures
+Writes the records of artifacts of the default recipe's graph, without their data, into an empty store, then measures
 the seconds of: a listing (on a machine that has read no record, on the next new machine, which finds the shared index,
 and again there), the search for garbage, the lineage of an artifact, and the explanation of every rebuild. Without
 --url, the objects are in a folder.
@@ -28,12 +28,13 @@ from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.lineage import downstream, upstream
 from llm_assets.artifacts.record import RECORD, FileEntry, data_version
 from llm_assets.artifacts.remote_files import new_record_object
-from llm_assets.artifacts.store import NO_PARTITION
+from llm_assets.artifacts.store import NO_PARTITION, RECIPES
 from llm_assets.compute import LocalEngine
 from llm_assets.graph import GRAPH
 from llm_assets.recipes import laptop
 
 TASKS = 8  # of each artifact, with a file each
+RECIPE_COUNT = 5  # that the store has been used with
 
 
 def records(count: int) -> list[Record]:
@@ -93,7 +94,20 @@ def commands(store: Store) -> dict[str, dict[str, float]]:
     }
 
 
+def notes(made: list[Record]) -> dict[str, bytes]:
+    """Notes of RECIPE_COUNT recipes, of which each uses its share of the artifacts."""
+    return {
+        f"{RECIPES}/recipe{number % RECIPE_COUNT}@00000000/{record.asset}/{record.partition}": (
+            f"{record.short_id} 2026-11-27\n".encode()
+        )
+        for number, record in enumerate(made)
+    }
+
+
 def write_local(root: Path, made: list[Record]) -> None:
+    for name, note in notes(made).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(note)
     for record in made:
         folder = root / record.asset / (record.partition or NO_PARTITION) / record.short_id
         folder.mkdir(parents=True)
@@ -102,7 +116,7 @@ def write_local(root: Path, made: list[Record]) -> None:
 
 def write_remote(store: RemoteStore, made: list[Record]) -> None:
     with ThreadPoolExecutor(32) as pool:
-        list(pool.map(lambda item: store.objects.put(*item), map(new_record_object, made)))
+        list(pool.map(lambda item: store.objects.put(*item), [*map(new_record_object, made), *notes(made).items()]))
 
 
 def measure(url: str, count: int, folder: Path) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def last_claim(objects: ObjectStore, digest: str) -> tuple[int, ObjectInfo, Clai
 
 def is_live(objects: ObjectStore, entry: ObjectInfo, claim: Claim) -> bool:
     """Whether a builder is at work: it has claimed the artifact and renewed the claim in time, by the store's clock."""
-    return claim.state == BUILDING and (objects.now() - entry.modified).total_seconds() < LEASE_SECONDS
+    return claim.state != RELEASED and (objects.now() - entry.modified).total_seconds() < LEASE_SECONDS
 
 
 def live_claims(objects: ObjectStore) -> list[Claim]:
@@ -85,7 +85,7 @@ def live_claims(objects: ObjectStore) -> list[Claim]:
     renewed = [entry for entry in last.values() if (objects.now() - entry.modified).total_seconds() < LEASE_SECONDS]
     read = [(entry, objects.get(entry.key)) for entry in renewed]
     claims = [Claim.load(data, f"{objects.url}/{entry.key}") for entry, data in read if data is not None]
-    return [claim for claim in claims if claim.state == BUILDING]
+    return [claim for claim in claims if claim.state != RELEASED]
 
 
 def _number(key: str) -> int:

@@ -104,7 +104,7 @@ class RemoteStore(Store):
     def _lock(self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None) -> Iterator[None]:
         """The lock of this machine, then the claim at the URL."""
         own = (digest, threading.get_ident())
-        if own in self._leases:  # a builder that deletes what it builds anew
+        if own in self._leases:  # a builder that first deletes what it builds
             yield
             return
         with super()._lock(digest, key, on_wait, run_id):

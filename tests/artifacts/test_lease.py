@@ -152,6 +152,7 @@ def test_a_builder_that_dies_before_its_record_is_written_has_published(tmp_path
         materialize(LETTERS, "a", first)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.3)
     outcome = materialize(LETTERS, "a", machine(url, tmp_path / "machine2", recipe))
     assert outcome.cached and outcome.artifact.record.rows == {"letters": 20}
 
