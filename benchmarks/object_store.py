@@ -39,17 +39,17 @@ RECIPE_COUNT = 5  # that the store has been used with
 
 def records(count: int) -> list[Record]:
     """Records of as many crawls as it takes. Each artifact was built from those of its crawl that its stage reads."""
-    made: list[Record] = []
+    all_records: list[Record] = []
     crawl = 0
-    while len(made) < count:
+    while len(all_records) < count:
         versions: dict[str, str] = {}
         for stage in GRAPH:
-            if stage.per_crawl and len(made) < count:
+            if stage.per_crawl and len(all_records) < count:
                 record = _record(stage.name, f"crawl{crawl:05}", stage.inputs, versions)
                 versions[stage.name] = record.data_version
-                made.append(record)
+                all_records.append(record)
         crawl += 1
-    return made
+    return all_records
 
 
 def _record(asset: str, crawl: str, inputs: tuple[str, ...], versions: dict[str, str]) -> Record:
@@ -94,38 +94,43 @@ def commands(store: Store) -> dict[str, dict[str, float]]:
     }
 
 
-def notes(made: list[Record]) -> dict[str, bytes]:
+def notes(all_records: list[Record]) -> dict[str, bytes]:
     """Notes of RECIPE_COUNT recipes, of which each uses its share of the artifacts."""
     return {
         f"{RECIPES}/recipe{number % RECIPE_COUNT}@00000000/{record.asset}/{record.partition}": (
             f"{record.short_id} 2026-11-27\n".encode()
         )
-        for number, record in enumerate(made)
+        for number, record in enumerate(all_records)
     }
 
 
-def write_local(root: Path, made: list[Record]) -> None:
-    for name, note in notes(made).items():
+def write_local(root: Path, all_records: list[Record]) -> None:
+    for name, note in notes(all_records).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(note)
-    for record in made:
+    for record in all_records:
         folder = root / record.asset / (record.partition or NO_PARTITION) / record.short_id
         folder.mkdir(parents=True)
         (folder / RECORD).write_bytes(record.dump())
 
 
-def write_remote(store: RemoteStore, made: list[Record]) -> None:
+def write_remote(store: RemoteStore, all_records: list[Record]) -> None:
     with ThreadPoolExecutor(32) as pool:
-        list(pool.map(lambda item: store.objects.put(*item), [*map(new_record_object, made), *notes(made).items()]))
+        list(
+            pool.map(
+                lambda item: store.objects.put(*item),
+                [*map(new_record_object, all_records), *notes(all_records).items()],
+            )
+        )
 
 
 def measure(url: str, count: int, folder: Path) -> dict[str, Any]:
-    made = records(count)
-    write_local(folder / "local", made)
+    all_records = records(count)
+    write_local(folder / "local", all_records)
     local = commands(Store(folder / "local"))
     shutil.rmtree(folder / "local")
     first = RemoteStore(url, folder / "first")
-    written = seconds(lambda: write_remote(first, made))
+    written = seconds(lambda: write_remote(first, all_records))
     result = {"artifacts": count, "write": written, "local": local}
     result["no record read"] = {"list": seconds(lambda: list(first.artifacts()))}
     second = RemoteStore(url, folder / "second")

@@ -1,4 +1,4 @@
-"""Objects behind a URL: ``s3://bucket/prefix``, ``gs://``, ``az://``, or ``local:///folder`` for a shared folder.
+"""Objects below a URL: ``s3://bucket/prefix``, ``gs://``, ``az://``, or ``local:///folder`` for a shared folder.
 
 The client is obstore, a binding of the Rust crate `object_store`, and not s3fs. Measured on the same local server, CPU
 seconds of obstore 0.12.1 and of s3fs 2026.9: 2,000 small writes 1.4 and 4.6, 2,000 small reads 1.3 and 9.8, 200 reads

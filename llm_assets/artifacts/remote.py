@@ -1,4 +1,4 @@
-"""A store behind a URL (`objects`), with a local folder in which builds run and artifacts are read.
+"""A store at a URL (`objects`), with a local folder in which builds run and artifacts are read.
 
 Layout below the URL::
 
@@ -103,21 +103,21 @@ class RemoteStore(Store):
     @contextlib.contextmanager
     def _lock(self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None) -> Iterator[None]:
         """The lock of this machine, then the claim at the URL."""
-        own = (digest, threading.get_ident())
-        if own in self._leases:  # a builder that first deletes what it builds
+        held = (digest, threading.get_ident())
+        if held in self._leases:  # a builder that first deletes what it builds
             yield
             return
         with super()._lock(digest, key, on_wait, run_id):
             holder, since = build_holder(run_id)
             claim = new_claim(holder, key, since, self._machine())
-            lease = self._leases[own] = Lease.acquire(self.objects, digest, claim, on_wait)
+            lease = self._leases[held] = Lease.acquire(self.objects, digest, claim, on_wait)
             try:
                 self._index.forget_listings()
                 if lease.decided is not None:  # the last builder died before it had written the record
                     self._write_record(Record.model_validate(lease.decided))
                 yield
             finally:
-                del self._leases[own]
+                del self._leases[held]
                 lease.release()
 
     def publish(self, identity: Identity, staging: Path, record: Record) -> Artifact:
@@ -306,7 +306,7 @@ class RemoteStore(Store):
         self._clear_staging(place)
 
     def _clear_staging(self, place: str, keep_announcement: bool = False) -> None:
-        """Remove what lies in the staging folder, last the announcement, by which garbage collection finds it."""
+        """Remove what is in the staging folder, last the announcement, by which garbage collection finds it."""
         announcement = f"{STAGING}/{place}/{_ANNOUNCED}"
         keys = [item.key for item in self.objects.list(f"{STAGING}/{place}")]
         self.objects.delete(key for key in keys if key != announcement)

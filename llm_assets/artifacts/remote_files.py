@@ -52,7 +52,7 @@ class StoredRecord(BaseModel):
 
 
 def file_key(place: str, name: str, entry: FileEntry) -> str:
-    """Where a file of an artifact lies below the URL. `place` is ``<asset>/<partition>/<short identity>``."""
+    """The key of a file of an artifact. `place` is ``<asset>/<partition>/<short identity>``."""
     return f"{place}/files/{entry.sha256[:16]}/{name}"
 
 
@@ -134,7 +134,7 @@ class RemoteFiles:
         self._is_current = True
 
     def keys(self) -> set[str]:
-        """Where the files lie below the URL."""
+        """The keys of the files."""
         return {self._key(name, entry) for name, entry in self._record.files.items()}
 
     def _key(self, name: str, entry: FileEntry) -> str:

@@ -229,7 +229,7 @@ def test_the_layout_of_version_0_1_is_converted(server, tmp_path, recipe):
     assert outcome.cached and contents(outcome.artifact) == contents(artifact)
 
 
-def test_an_artifact_that_was_changed_in_place_is_read_anew_on_other_machines(server, tmp_path, recipe):
+def test_an_artifact_that_was_changed_in_place_is_read_again_on_other_machines(server, tmp_path, recipe):
     url = server.new_bucket()
     first, second = (machine(url, tmp_path / name, recipe) for name in ("machine1", "machine2"))
     artifact = materialize(LETTERS, "a", first).artifact
