@@ -207,9 +207,8 @@ class ObjectStore:
 
         if self._clock is None or time.monotonic() - self._clock[1] > CLOCK_SECONDS:
             self.put(_CLOCK, b"")
-            began = time.monotonic()  # before the answer, so that the time is early rather than late
             modified = self._request("read", _CLOCK, lambda client: obstore.head(client, _CLOCK))["last_modified"]
-            self._clock = (modified, began)
+            self._clock = (modified, time.monotonic())  # early rather than late, also if another machine wrote it last
         return self._clock[0] + timedelta(seconds=time.monotonic() - self._clock[1])
 
     def _request(self, verb: str, key: str, send: Callable[[Any], Result]) -> Result:
