@@ -41,9 +41,9 @@ class ObjectIndex:
             known = self._listings[folder] = (time.monotonic(), listing)
         return known[1]
 
-    def forget_listings(self) -> None:
-        """List again at the next question."""
-        self._listings.clear()
+    def forget_listing(self, folder: str) -> None:
+        """List a folder again at the next question."""
+        self._listings.pop(folder, None)
 
     def contents(self, folder: str, below: str = "") -> dict[str, bytes]:
         """The objects of a folder whose keys begin with `below`, sorted by key."""

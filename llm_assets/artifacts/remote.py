@@ -112,7 +112,7 @@ class RemoteStore(Store):
             claim = new_claim(holder, key, since, self._machine())
             lease = self._leases[held] = Lease.acquire(self.objects, digest, claim, on_wait)
             try:
-                self._index.forget_listings()
+                self._index.forget_listing(RECORDS)
                 if lease.decided is not None:  # the last builder died before it had written the record
                     self._write_record(Record.model_validate(lease.decided))
                 yield
@@ -223,7 +223,7 @@ class RemoteStore(Store):
 
     def forget_recipe(self, recipe: str) -> None:
         self.objects.delete(item.key for item in self.objects.list(f"{RECIPES}/{recipe}"))
-        self._index.forget_listings()
+        self._index.forget_listing(RECIPES)
         super().forget_recipe(recipe)
 
     def _note(self, name: str, note: bytes) -> None:
@@ -232,7 +232,7 @@ class RemoteStore(Store):
         super()._note(name, note)
 
     def _notes(self) -> dict[str, str]:
-        self._index.forget_listings()  # other machines write notes too
+        self._index.forget_listing(RECIPES)  # other machines write notes too
         return {key: note.decode() for key, note in self._index.contents(RECIPES).items()}
 
     def _place(self, identity: Identity) -> str:
@@ -294,14 +294,14 @@ class RemoteStore(Store):
 
     def _write_record(self, record: Record) -> None:
         self.objects.put(*new_record_object(record))
-        self._index.forget_listings()
+        self._index.forget_listing(RECORDS)
 
     def _remove(self, artifact: Artifact) -> None:
         """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage."""
         place = self._place_of(artifact)
         self._announce(artifact.record.identity, artifact.record.key, place)
         self.objects.delete([record_key(place)])
-        self._index.forget_listings()
+        self._index.forget_listing(RECORDS)
         self.objects.delete(item.key for item in self.objects.list(place))
         self._clear_staging(place)
 
@@ -330,7 +330,7 @@ class RemoteStore(Store):
             parts = item.key.split("/")
             if len(parts) == 4 and parts[3] == RECORD and not parts[0].startswith("."):
                 self.objects.put(record_key("/".join(parts[:3])), self.objects.get(item.key) or b"")
-                self._index.forget_listings()
+                self._index.forget_listing(RECORDS)
         with clear_disk_errors(self.root):
             write_atomic(converted, self.url.encode())
 
