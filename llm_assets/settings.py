@@ -17,7 +17,7 @@ _SQLITE = "sqlite:///"
 class Settings:
     """Settings of the installation, from environment variables.
 
-    store: a folder or fsspec URL. workers: None uses every core. Paths default to below `data`.
+    store: a folder, or a URL of object storage. workers: None uses every core. Paths default to below `data`.
     mlflow_uri: where runs are tracked. mlflow_url, dagster_url: where their web interfaces are, for links.
     """
 

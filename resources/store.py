@@ -9,7 +9,8 @@ from llm_assets.settings import load_settings
 class ArtifactStore(dg.ConfigurableResource):
     """The artifact store.
 
-    url: a folder or fsspec URL; empty for LLM_ASSETS_STORE, or else the folder ``artifacts`` in the data folder.
+    url: a folder, or a URL of object storage; empty for LLM_ASSETS_STORE, or else the folder ``artifacts`` in the data
+        folder.
     """
 
     url: str = ""

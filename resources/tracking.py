@@ -169,7 +169,7 @@ class MlflowTracker:
         with self._only_warning(f"plots and model of {artifact.record.key}"):
             run_id = self._known_run(artifact.record.mlflow_run_id)
             for view in attached if run_id is not None else ():
-                self.client().log_artifact(run_id, str(artifact.path / view))
+                self.client().log_artifact(run_id, str(artifact.view(view)))
             if folder is not None:
                 self._register(folder, artifact, run_id, recipe.name)
 

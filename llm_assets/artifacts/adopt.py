@@ -22,17 +22,17 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
     drawn again. Raises ArtifactError if a table is missing or the artifact exists, TableInvalid with the failing rows,
     and NotBuilt if an input is missing (the identity needs its data version).
     """
+    store = workspace.store
     resolution = workspace.resolver().resolve(stage.name, partition)
     if resolution.identity is None:
         raise NotBuilt(
             f"{resolution.key} cannot be adopted before its inputs are built: {', '.join(resolution.missing)}"
         )
     if resolution.artifact is not None:
-        raise ArtifactError(f"{resolution.key} is in the store already: {resolution.artifact.path}")
+        raise ArtifactError(f"{resolution.key} is in the store already: {resolution.artifact.location}")
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder")
     rows, schemas = _validated_tables(stage, folder)
-    store = workspace.store
     with store.lock(resolution.identity), clear_disk_errors(store.root):
         staging = store.open_staging(resolution.identity)
         files = _copy_data(stage, folder, staging)

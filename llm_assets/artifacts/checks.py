@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .identity import fingerprint
 from .inputs import Inputs
-from .record import write_atomic
 from .source import changed, source_digests
 from .store import Artifact, Store
 from .tables import TableInvalid, row_count, scan_table, validate
@@ -91,9 +89,9 @@ def remembered_result(check: Check, resolution: Resolution, recipe: Any, store: 
     A result belongs to the artifact's identity and data version, and to the check's `code_version` and config.
     """
     try:
-        stored = json.loads(_result_file(check, resolution, recipe, store).read_text())
+        stored = json.loads(store.read_check(_result_name(check, resolution, recipe)) or b"")
         return CheckResult(check, CheckOutcome(**stored["outcome"]), changed(check.digests(), stored["source"]))
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return None
 
 
@@ -106,7 +104,7 @@ def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> 
     assert artifact is not None
     outcome = check.examine(artifact, resolution.inputs, _config(check, resolution, recipe))
     result = {"outcome": asdict(outcome), "source": check.digests()}
-    write_atomic(_result_file(check, resolution, recipe, store), json.dumps(result, default=str).encode())
+    store.write_check(_result_name(check, resolution, recipe), json.dumps(result, default=str).encode())
     # Through JSON, so that a new result equals the one that is read back later.
     return CheckResult(check, CheckOutcome(**json.loads(json.dumps(asdict(outcome), default=str))), [])
 
@@ -115,14 +113,14 @@ def _config(check: Check, resolution: Resolution, recipe: Any) -> Any:
     return check.config(recipe, resolution.partition) if check.config else resolution.config
 
 
-def _result_file(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Path:
-    """The file that stores the result of a check."""
+def _result_name(check: Check, resolution: Resolution, recipe: Any) -> str:
+    """The name under which the store has the result of a check."""
     artifact = resolution.artifact
     assert artifact is not None
     versions = {"code_version": check.code_version, "data_version": artifact.data_version}
     config = _config(check, resolution, recipe)
     key = fingerprint({**versions, "config": config, "identity": artifact.record.identity})[:16]
-    return store.root / ".checks" / artifact.record.short_id / f"{check.name}@{key}.json"
+    return f"{artifact.record.short_id}/{check.name}@{key}.json"
 
 
 def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:

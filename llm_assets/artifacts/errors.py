@@ -25,5 +25,13 @@ class StoreUnwritable(ArtifactError):
     """The store's disk is full or read-only; nothing was published."""
 
 
+class StoreUnreachable(ArtifactError):
+    """The object store does not answer, or refuses; nothing was published."""
+
+
+class LeaseLost(ArtifactError):
+    """Another builder has taken over an artifact; nothing was published."""
+
+
 class ExternalInputError(ArtifactError):
     """An external input (a user's file, a crawl's source) is missing or unreadable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import shutil
 import time
 from collections import defaultdict
@@ -13,6 +14,7 @@ from pathlib import Path
 from .errors import ArtifactError
 from .identity import recipe_label
 from .materialize import Workspace
+from .remote import Upload
 from .store import Artifact
 
 
@@ -33,11 +35,13 @@ class KeptForRecipe:
 class Garbage:
     """What a collection would remove: artifacts, folders of interrupted builds, and notes of forgotten recipes.
 
+    uploads: what interrupted builds left at the URL of the store.
     kept_for_recipes: artifacts that the workspace's recipe does not need but another one does, by recipe.
     """
 
     artifacts: list[Artifact]
     staging: list[Path]
+    uploads: list[Upload]
     bytes: int
     kept_for_recipes: list[KeptForRecipe]
     forgotten: list[str]
@@ -62,7 +66,7 @@ def find_garbage(
     remembered = store.remembered_recipes()
     forgotten = _forgotten_labels(remembered, forget, recipe_label(workspace.recipe))
     roots = _current_roots(workspace) | _newest_versions(artifacts, keep_last)
-    by_folder = {str(artifact.path.relative_to(store.root)): artifact.record.identity for artifact in artifacts}
+    by_folder = {str(artifact.folder.relative_to(store.root)): artifact.record.identity for artifact in artifacts}
     roots_by_recipe = {
         label: {by_folder[folder] for folder in recipe.folders if folder in by_folder}
         for label, recipe in remembered.items()
@@ -79,8 +83,10 @@ def find_garbage(
     # Builds, and downloads that a killed process left.
     folders = [folder for pattern in ("[!.]*/*/*", ".fetch-*") for folder in (store.root / ".staging").glob(pattern)]
     staging = [folder for folder in folders if folder.is_dir() and _abandoned(store.root, folder, staging_days)]
-    size = sum(artifact.record.total_bytes for artifact in garbage) + sum(map(_folder_bytes, staging))
-    return Garbage(garbage, staging, size, kept_for_recipes, forgotten)
+    uploads = store.interrupted_uploads(staging_days)
+    size = sum(artifact.record.total_bytes for artifact in garbage)
+    size += sum(itertools.chain(map(_folder_bytes, staging), (upload.bytes for upload in uploads)))
+    return Garbage(garbage, staging, uploads, size, kept_for_recipes, forgotten)
 
 
 def _forgotten_labels(remembered: Collection[str], forget: Sequence[str], current: str) -> list[str]:
@@ -128,8 +134,9 @@ def _with_inputs(artifacts: list[Artifact], roots: set[str]) -> set[str]:
 
 def collect(workspace: Workspace, garbage: Garbage) -> None:
     """Remove what `find_garbage` found."""
-    for artifact in garbage.artifacts:
-        workspace.store.delete(artifact)
+    workspace.store.delete_all(garbage.artifacts)
+    for upload in garbage.uploads:
+        workspace.store.remove_upload(upload)
     for folder in garbage.staging:
         shutil.rmtree(folder, ignore_errors=True)
     for label in garbage.forgotten:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import polars as pl
 
 from llm_assets.sql import query
 
 from .errors import ArtifactError
 from .materialize import Workspace
 from .store import Artifact, Store
+from .tables import row_groups
+
+SHOWN_CHARACTERS = 200  # of a text in a row
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,13 @@ def upstream(store: Store, artifact: Artifact) -> list[Artifact]:
 
 def downstream(store: Store, artifact: Artifact) -> list[Artifact]:
     """The artifacts that were built from this one, directly or indirectly, nearest first."""
-    stored_artifacts = list(store.artifacts())
+    readers: dict[tuple[str, str], list[Artifact]] = defaultdict(list)
+    for stored in store.artifacts():
+        for version in dict.fromkeys(stored.record.inputs):
+            readers[version].append(stored)
 
     def consumers(source: Artifact) -> list[Artifact]:
-        version = (source.record.key, source.data_version)
-        return [stored for stored in stored_artifacts if version in stored.record.inputs]
+        return readers[source.record.key, source.data_version]
 
     return _walk(artifact, consumers)
 
@@ -72,22 +80,44 @@ def _walk(start: Artifact, neighbours: Callable[[Artifact], list[Artifact]]) -> 
 def trace_document(artifacts: list[Artifact], document: str) -> list[Sighting]:
     """Every row of the artifacts' tables about a document, named by its `doc_id` or URL, in the artifacts' order.
 
-    String columns are cut to 200 characters.
+    String columns are cut to SHOWN_CHARACTERS.
     """
     sightings = []
     for artifact in artifacts:
         for table, schema in artifact.record.schemas.items():
             document_columns = [column for column in ("doc_id", "url") if column in schema]
-            files = artifact.table(table)
-            if not document_columns or not files:
+            names = artifact.table_files(table)
+            if not document_columns or not names:
                 continue
-            columns = ", ".join(
-                f'left("{name}", 200) AS "{name}"' if dtype == "String" else f'"{name}"'
-                for name, dtype in schema.items()
-            )
-            where = " OR ".join(f'"{column}" = $document' for column in document_columns)
-            statement = f"SELECT {columns} FROM read_parquet($files, hive_partitioning = false) WHERE {where}"
-            rows = query(statement, files=files, document=document)
+            if all((artifact.folder / name).exists() for name in names):
+                rows = _rows_on_disk(artifact, table, document_columns, document)
+            else:
+                rows = _rows_at_url(artifact, table, document_columns, document)
             record = artifact.record
-            sightings += [Sighting(record.key, record.short_id, table, row) for row in rows.to_dicts()]
+            sightings += [Sighting(record.key, record.short_id, table, row) for row in rows]
     return sightings
+
+
+def _rows_on_disk(artifact: Artifact, table: str, document_columns: list[str], document: str) -> list[dict[str, Any]]:
+    columns = ", ".join(
+        f'left("{name}", {SHOWN_CHARACTERS}) AS "{name}"' if dtype == "String" else f'"{name}"'
+        for name, dtype in artifact.record.schemas[table].items()
+    )
+    where = " OR ".join(f'"{column}" = $document' for column in document_columns)
+    statement = f"SELECT {columns} FROM read_parquet($files, hive_partitioning = false) WHERE {where}"
+    return query(statement, files=artifact.table(table), document=document).to_dicts()
+
+
+def _rows_at_url(artifact: Artifact, table: str, document_columns: list[str], document: str) -> list[dict[str, Any]]:
+    """Rows of files that are not on disk: the columns that name documents, then the row groups that hold this one."""
+    schema = artifact.record.schemas[table]
+    rows: list[dict[str, Any]] = []
+    for name in artifact.table_files(table):
+        with artifact.open(name) as stream:
+            for read in row_groups(stream):
+                is_document = pl.any_horizontal(pl.col(column) == document for column in document_columns)
+                if not read(document_columns).select(is_document.any()).item():
+                    continue
+                texts = [pl.col(column).str.head(SHOWN_CHARACTERS) for column in schema if schema[column] == "String"]
+                rows += read(list(schema)).filter(is_document).with_columns(texts).to_dicts()
+    return rows

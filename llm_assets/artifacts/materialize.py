@@ -229,7 +229,7 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
         record.dagster_run_id = workspace.dagster_run_id
         _drop_leftovers(staging, record)
         artifact = store.publish(identity, staging, record)
-        shutil.rmtree(artifact.path / TASKS, ignore_errors=True)
+        shutil.rmtree(artifact.folder / TASKS, ignore_errors=True)
         workspace.tracker.finish(record)
     return artifact, step.resumed_tasks
 

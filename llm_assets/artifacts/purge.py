@@ -268,19 +268,19 @@ def strip_model(store: Store, artifact: Artifact, graph: Graph) -> None:
     )
     with clear_disk_errors(store.root):
         for table in text_tables:
-            shutil.rmtree(artifact.path / table, ignore_errors=True)
+            shutil.rmtree(artifact.folder / table, ignore_errors=True)
         if record != artifact.record:
-            write_atomic(artifact.path / RECORD, record.dump())
+            write_atomic(artifact.folder / RECORD, record.dump())
         forget_views(store, artifact)
-    store.replace(artifact, Artifact(artifact.path, record))
+    store.replace(artifact, Artifact(artifact.folder, record))
 
 
 def forget_views(store: Store, artifact: Artifact) -> None:
     """Remove an artifact's views and check results. A model's card stays, because it names the model's sources."""
     for name in (*SIDECARS, *artifact.record.views):
         if not name.endswith(CARD):
-            (artifact.path / name).unlink(missing_ok=True)
-    shutil.rmtree(store.root / ".checks" / artifact.record.short_id, ignore_errors=True)
+            (artifact.folder / name).unlink(missing_ok=True)
+    store.forget_checks(artifact.record.short_id)
 
 
 def write_notice(artifact: Artifact, rules: Iterable[str]) -> None:
@@ -289,20 +289,20 @@ def write_notice(artifact: Artifact, rules: Iterable[str]) -> None:
         f"{_NOTICE_BEGINS} ({', '.join(sorted(rules))}). "
         "Do not release this model; a model trained from scratch no longer holds them.\n"
     )
-    with clear_disk_errors(artifact.path):
-        write_atomic(artifact.path / NOTICE, notice.encode())
+    with clear_disk_errors(artifact.folder):
+        write_atomic(artifact.folder / NOTICE, notice.encode())
         _write_cards(artifact, notice)
 
 
 def remove_notice(artifact: Artifact) -> None:
     """Remove a model's notice, also from its card."""
-    (artifact.path / NOTICE).unlink(missing_ok=True)
+    (artifact.folder / NOTICE).unlink(missing_ok=True)
     _write_cards(artifact, "")
 
 
 def _write_cards(artifact: Artifact, notice: str) -> None:
     """Write a notice into the model's card, after its front matter; it replaces an earlier notice."""
-    for card in (artifact.path / name for name in artifact.record.views if name.endswith(CARD)):
+    for card in (artifact.folder / name for name in artifact.record.views if name.endswith(CARD)):
         if card.is_file():
             lines = [
                 line
@@ -361,7 +361,7 @@ def delete_leftovers(store: Store, takedown: Takedown) -> None:
         folder = store.root / asset / (partition or NO_PARTITION) / short_id
         if not (folder / RECORD).exists():
             shutil.rmtree(folder, ignore_errors=True)
-            shutil.rmtree(store.root / ".checks" / short_id, ignore_errors=True)
+            store.forget_checks(short_id)
 
 
 def interrupted_builds(store: Store, spare: str) -> Iterator[Path]:

@@ -1,29 +1,54 @@
-"""A store on any fsspec URL (``s3://bucket/prefix``), with a local folder as its cache.
+"""A store at a URL (`objects`), with a local folder in which builds run and artifacts are read.
 
-Builds happen in the local folder. Publishing uploads the data under a unique name (``data-<nonce>``), then the record
-that refers to it. Two machines that build the same artifact therefore never mix their files. Reading downloads a whole
-artifact once.
+Layout below the URL::
+
+    .records/<asset>/<partition or _>/<short identity>.json         the record; an artifact exists if its record does
+    <asset>/<partition or _>/<short identity>/files/<digest>/<name> its data, under digests: a name has one content
+    .staging/<asset>/<partition or _>/<short identity>/…            an upload in progress, and tasks of workers
+    .locks/<32 hex digits of the identity>/<number>                 who builds it (`lease`)
+    .recipes/…  .checks/…                                           as in a local store
+    .index/…                                                        copies of many records (`object_index`)
+
+Publishing uploads the data, then decides by the lease, then writes the record. Two machines that build the same
+artifact never mix their files, because a record names its files by their digests. Listing reads records alone; files
+are downloaded when they are read.
 """
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import fsspec
-
-from .errors import CorruptArtifact, StoreUnwritable
+from .errors import ArtifactError, CorruptArtifact
 from .identity import Identity
-from .record import RECORD, Record, file_digest, fsync_path
-from .store import NO_PARTITION, RECIPES, Artifact, Store
+from .lease import Lease, is_live, last_claim, live_claims, new_claim
+from .object_index import ObjectIndex
+from .objects import ObjectInfo, ObjectStore
+from .record import RECORD, Record, write_atomic
+from .remote_files import RECORDS, RemoteFiles, StoredRecord, new_record_object, record_key, upload_files
+from .remote_staging import STAGING, RemoteStaging
+from .store import CHECKS, NO_PARTITION, RECIPES, Artifact, Build, Store, build_holder, build_order, clear_disk_errors
 
-_POINTER = "artifact.json"
+_DELETIONS = 16  # artifacts that are removed at a time
+_MACHINE = ".machine"  # names this cache folder in claims
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What an interrupted build left at the URL. place: ``<asset>/<partition>/<short identity>``."""
+
+    place: str
+    digest: str
+    key: str
+    bytes: int
 
 
 class RemoteStore(Store):
@@ -32,133 +57,290 @@ class RemoteStore(Store):
     def __init__(self, url: str, cache: Path | str):
         super().__init__(cache)
         self.url = url.rstrip("/")
-        self.fs, self.base = fsspec.core.url_to_fs(self.url)
-
-    def _remote(self, relative: str) -> str:
-        return f"{self.base}/{relative}"
+        self.objects = ObjectStore(self.url)
+        self._index = ObjectIndex(self.objects, self.root)
+        self._stored: dict[str, tuple[bytes, StoredRecord]] = {}  # by place, with the bytes that it was read from
+        self._leases: dict[tuple[str, int], Lease] = {}  # held by this store, by identity and thread
 
     def lookup(self, identity: Identity) -> Artifact | None:
-        local = super().lookup(identity)
-        if local is not None:
-            return local
-        return self._fetch(f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short_id}")
-
-    def _fetch(self, relative: str) -> Artifact | None:
-        """Download the artifact at a path below the root. Raises CorruptArtifact if a file differs from the record."""
-        pointer = f"{self._remote(relative)}/{_POINTER}"
-        if not self.fs.exists(pointer):
+        """As in a local store; only the record is read, and the files that are there are checked."""
+        artifact = self._artifact_at(self._place(identity))
+        if artifact is None:
             return None
-        envelope = json.loads(self.fs.cat_file(pointer))
-        record = Record.model_validate(envelope["record"])
-        staging = self.root / ".staging" / f".fetch-{os.getpid()}-{secrets.token_hex(4)}"
-        staging.mkdir(parents=True)
-        try:
-            for name, entry in record.files.items():
-                if entry.location is not None:
-                    continue
-                target = staging / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                self.fs.get_file(f"{self._remote(relative)}/{envelope['data']}/{name}", str(target))
-                if file_digest(target) != entry.sha256:
-                    raise CorruptArtifact(f"{self.url}/{relative}/{name}: the bytes are not those of its record")
-            (staging / RECORD).write_bytes(record.dump())
-            final = self.root / relative
-            final.parent.mkdir(parents=True, exist_ok=True)
-            if not final.exists():
-                os.rename(staging, final)
-                fsync_path(final.parent)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        return self._read(self.root / relative)
-
-    def publish(self, identity: Identity, staging: Path, record: Record) -> Artifact:
-        artifact = super().publish(identity, staging, record)
-        relative = str(artifact.path.relative_to(self.root))
-        if not self.fs.exists(f"{self._remote(relative)}/{_POINTER}"):
-            self._upload(artifact)
+        if artifact.record.identity != identity.digest:
+            raise CorruptArtifact(
+                f"{self.url}/{self._place(identity)}: holds identity {artifact.record.identity}, not {identity.digest}"
+            )
+        self._check_sizes(artifact)
         return artifact
 
-    def _upload(self, artifact: Artifact) -> None:
-        """Upload the data under a unique name, then the record that refers to it. Raises StoreUnwritable."""
-        relative, record = str(artifact.path.relative_to(self.root)), artifact.record
-        pointer = f"{self._remote(relative)}/{_POINTER}"
-        data = f"data-{secrets.token_hex(8)}"
-        try:
-            for name, entry in record.files.items():
-                if entry.location is None:
-                    target = f"{self._remote(relative)}/{data}/{name}"
-                    self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-                    self.fs.put_file(str(artifact.path / name), target)
-            self.fs.makedirs(self._remote(relative), exist_ok=True)
-            self.fs.pipe_file(
-                pointer,
-                json.dumps({"data": data, "record": record.model_dump(mode="json")}, sort_keys=True).encode(),
-            )
-        except OSError as error:
-            raise StoreUnwritable(
-                f"cannot upload {record.key} to {self.url}: {error}; it is complete in {artifact.path}; "
-                "run again to upload it"
-            ) from error
+    def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
+        """Every artifact at the URL, in the order of a local store. Nothing but records is read."""
+        self._convert_old_layout()
+        below = f"{RECORDS}/{asset}/" if asset else f"{RECORDS}/"
+        groups: dict[tuple[str, str], list[Artifact]] = {}
+        for key, data in self._index.contents(RECORDS, below).items():
+            place = key.removeprefix(f"{RECORDS}/").removesuffix(".json")
+            asset_name, partition_name, _ = place.split("/")
+            if partition is None or partition_name == partition:
+                groups.setdefault((asset_name, partition_name), []).append(self._artifact(place, data))
+        for _, artifacts in sorted(groups.items()):
+            yield from sorted(artifacts, key=build_order)
+
+    def latest(self, asset: str, partition: str | None) -> Artifact | None:
+        """As in a local store; on a machine that has never used the artifact, the newest one."""
+        pointer = self.root / ".latest" / asset / (partition or NO_PARTITION)
+        short = pointer.read_text().strip() if pointer.exists() else ""
+        stored = list(self.artifacts(asset, partition or NO_PARTITION))
+        return next((artifact for artifact in stored if artifact.folder.name == short), stored[-1] if stored else None)
+
+    def builds_in_progress(self) -> list[Build]:
+        """Builds of this machine, and those that other machines have claimed."""
+        others = [claim for claim in live_claims(self.objects) if claim.machine != self._machine()]
+        claimed = [Build(claim.key, claim.holder, claim.since, None) for claim in others]
+        return super().builds_in_progress() + claimed
+
+    @contextlib.contextmanager
+    def _lock(self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None) -> Iterator[None]:
+        """The lock of this machine, then the claim at the URL."""
+        held = (digest, threading.get_ident())
+        if held in self._leases:  # a builder that first deletes what it builds
+            yield
+            return
+        with super()._lock(digest, key, on_wait, run_id):
+            holder, since = build_holder(run_id)
+            claim = new_claim(holder, key, since, self._machine())
+            lease = self._leases[held] = Lease.acquire(self.objects, digest, claim, on_wait)
+            try:
+                self._index.forget_listing(RECORDS)
+                if lease.decided is not None:  # the last builder died before it had written the record
+                    self._write_record(Record.model_validate(lease.decided))
+                yield
+            finally:
+                del self._leases[held]
+                lease.release()
+
+    def publish(self, identity: Identity, staging: Path, record: Record) -> Artifact:
+        """Upload the data, then the record, unless another builder has taken over; then publish in the cache.
+
+        Raises LeaseLost, StoreUnwritable, StoreUnreachable. Nothing is visible then, and the files that were uploaded
+        are not uploaded again.
+        """
+        lease, place = self._lease(identity), self._place(identity)
+        self._announce(identity.digest, identity.key, place)
+        upload_files(self.objects, place, staging, record.files)
+        lease.publish(record.model_dump(mode="json"))
+        self._write_record(record)
+        self._clear_staging(place)
+        final = self.folder(identity)
+        if final.exists():
+            shutil.rmtree(final)  # a copy of an artifact that was removed at the URL
+        return super().publish(identity, staging, record)
+
+    def remote_staging(self, identity: Identity) -> RemoteStaging:
+        """Where workers without this machine's disk store the tasks of a build; the caller holds its lock.
+
+        Tasks that an interrupted build finished there are taken over. What a builder that was taken over stores later
+        is not seen.
+        """
+        lease, place = self._lease(identity), self._place(identity)
+        self._announce(identity.digest, identity.key, place)
+        staging = RemoteStaging(self.url, place, lease.token)
+        staging.take_over()
+        return staging
 
     def replace(self, before: Artifact, now: Artifact) -> Artifact:
-        """Upload an artifact that was changed in place, and remove its earlier upload. Safe to repeat."""
-        place = self._remote(str(now.path.relative_to(self.root)))
-        if self._uploaded_record(place) != now.record.model_dump(mode="json"):
-            self._upload(now)
-        data = json.loads(self.fs.cat_file(f"{place}/{_POINTER}"))["data"]
-        outdated = [
-            path for path in self.fs.ls(place, detail=False) if str(path).rsplit("/", 1)[-1] not in (_POINTER, data)
-        ]
-        moved_from = self._remote(str(before.path.relative_to(self.root)))
-        if before.path != now.path and self.fs.exists(moved_from):
-            outdated.append(moved_from)
-        for path in outdated:
-            self.fs.rm(path, recursive=True)
-        return super().replace(before, now)
+        """Upload an artifact that was changed in place, and remove what it held before. Safe to repeat."""
+        place = self._place_of(now)
+        upload_files(self.objects, place, now.folder, now.record.files)
+        self._write_record(now.record)
+        changed = self._artifact(place, new_record_object(now.record)[1])
+        self._remove_unused_files(place, changed)
+        if before.folder != now.folder:
+            self._remove(before)
+        super().replace(before, now)
+        return changed
 
-    def _uploaded_record(self, place: str) -> dict[str, Any] | None:
-        pointer = f"{place}/{_POINTER}"
-        return json.loads(self.fs.cat_file(pointer))["record"] if self.fs.exists(pointer) else None
+    def delete(self, artifact: Artifact) -> None:
+        """Remove an artifact, here and at the URL. Raises ArtifactError if it is being built."""
+        record = artifact.record
 
-    def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
-        """Local and remote artifacts. Those that are only at the URL are downloaded."""
-        pattern = f"{glob.escape(self.base)}/{asset or '*'}/{partition or '*'}/*/{_POINTER}"
-        for pointer in sorted(self.fs.glob(pattern)):
-            relative = "/".join(str(pointer).rsplit("/", 4)[-4:-1])
-            if not (self.root / relative).exists():
-                self._fetch(relative)
-        yield from super().artifacts(asset, partition)
+        def refuse(holder: str) -> None:
+            raise ArtifactError(f"{record.key} {record.short_id} is being built by {holder}; delete it later")
+
+        with self._lock(record.identity, record.key, refuse, None):
+            self._remove(artifact)
+            with clear_disk_errors(self.root):
+                shutil.rmtree(artifact.folder, ignore_errors=True)
+            self.forget_checks(record.short_id)
+
+    def delete_all(self, artifacts: Sequence[Artifact]) -> None:
+        with ThreadPoolExecutor(_DELETIONS) as pool:
+            list(pool.map(self.delete, artifacts))
+
+    def interrupted_uploads(self, days: float) -> list[Upload]:
+        """What interrupted builds left at the URL, if it has not changed for `days` and nobody is at work on it."""
+        uploads = []
+        by_place: dict[str, list[ObjectInfo]] = {}
+        for item in self.objects.list(STAGING):
+            by_place.setdefault("/".join(item.key.split("/")[1:4]), []).append(item)
+        for place, items in by_place.items():
+            age = (self.objects.now() - max(item.modified for item in items)).total_seconds()
+            announced = self.objects.get(f"{STAGING}/{place}/{_ANNOUNCED}")
+            if age < days * 86_400 or announced is None:
+                continue
+            digest, key = json.loads(announced)["identity"], json.loads(announced)["key"]
+            claim = last_claim(self.objects, digest)
+            if claim is None or not is_live(self.objects, *claim[1:]):
+                unused = [*items, *self._unused_files(place, self._artifact_at(place))]
+                uploads.append(Upload(place, digest, key, sum(item.bytes for item in unused)))
+        return uploads
+
+    def remove_upload(self, upload: Upload) -> None:
+        """Remove what an interrupted build left, unless the artifact is built again just now."""
+
+        def refuse(holder: str) -> None:
+            raise ArtifactError(f"{upload.key} is being built by {holder}; collect garbage later")
+
+        with self._lock(upload.digest, upload.key, refuse, None):
+            self._clear_staging(upload.place, keep_announcement=True)  # markers before the files that they name
+            self._remove_unused_files(upload.place, self._artifact_at(upload.place))
+            self._clear_staging(upload.place)
+
+    def read_check(self, name: str) -> bytes | None:
+        result = super().read_check(name)
+        if result is None and (result := self.objects.get(f"{CHECKS}/{name}")) is not None:
+            super().write_check(name, result)
+        return result
+
+    def write_check(self, name: str, result: bytes) -> None:
+        super().write_check(name, result)
+        self.objects.put(f"{CHECKS}/{name}", result)
+
+    def forget_checks(self, short_id: str) -> None:
+        self.objects.delete(item.key for item in self.objects.list(f"{CHECKS}/{short_id}"))
+        super().forget_checks(short_id)
+
+    def forget_recipe(self, recipe: str) -> None:
+        self.objects.delete(item.key for item in self.objects.list(f"{RECIPES}/{recipe}"))
+        self._index.forget_listing(RECIPES)
+        super().forget_recipe(recipe)
 
     def _note(self, name: str, note: bytes) -> None:
         """Write a note about a recipe, at the URL too: garbage collection on every machine respects it."""
-        self.fs.makedirs(self._remote(name).rsplit("/", 1)[0], exist_ok=True)
-        self.fs.pipe_file(self._remote(name), note)
+        self.objects.put(name, note)
         super()._note(name, note)
 
     def _notes(self) -> dict[str, str]:
-        folder = self._remote(RECIPES)
-        self.fs.invalidate_cache()  # other machines write notes too
-        names = self.fs.find(folder)
-        notes = self.fs.cat(names) if names else {}
-        return {path[path.rindex(f"{RECIPES}/") :]: note.decode() for path, note in sorted(notes.items())}
+        self._index.forget_listing(RECIPES)  # other machines write notes too
+        return {key: note.decode() for key, note in self._index.contents(RECIPES).items()}
 
-    def forget_recipe(self, recipe: str) -> None:
-        folder = self._remote(f"{RECIPES}/{recipe}")
-        if self.fs.exists(folder):
-            self.fs.rm(folder, recursive=True)
-        super().forget_recipe(recipe)
+    def _place(self, identity: Identity) -> str:
+        return f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short_id}"
 
-    def delete(self, artifact: Artifact) -> None:
-        relative = str(artifact.path.relative_to(self.root))
-        remote = self._remote(relative)
-        if self.fs.exists(f"{remote}/{_POINTER}"):
-            self.fs.rm_file(f"{remote}/{_POINTER}")
-            self.fs.rm(remote, recursive=True)
-        super().delete(artifact)
+    def _lease(self, identity: Identity) -> Lease:
+        """The lease that this thread holds. Raises ArtifactError if it holds none."""
+        lease = self._leases.get((identity.digest, threading.get_ident()))
+        if lease is None:
+            raise ArtifactError(f"{identity.key}: published without its lock")
+        return lease
+
+    def _place_of(self, artifact: Artifact) -> str:
+        return artifact.folder.relative_to(self.root).as_posix()
+
+    def _machine(self) -> str:
+        """A name of this cache folder that no other has; two processes that share it exclude each other by flock."""
+        file = self.root / _MACHINE
+        if not file.exists():
+            name = secrets.token_hex(8)
+            with clear_disk_errors(self.root), contextlib.suppress(FileExistsError):
+                write_atomic(self.root / f".{name}", name.encode())
+                os.link(self.root / f".{name}", file)  # of two processes, one names the folder
+            (self.root / f".{name}").unlink()
+        return f"{os.uname().nodename}:{file.read_text()}"
+
+    def _artifact_at(self, place: str) -> Artifact | None:
+        self._convert_old_layout()
+        key = record_key(place)
+        data = self._index.contents(RECORDS, key).get(key)
+        return self._artifact(place, data) if data is not None else None
+
+    def _artifact(self, place: str, data: bytes) -> Artifact:
+        parsed = self._stored.get(place)
+        if parsed is None or parsed[0] != data:
+            try:
+                parsed = self._stored[place] = (data, StoredRecord.model_validate_json(data))
+            except ValueError as error:
+                where = f"{self.url}/{record_key(place)}"
+                raise CorruptArtifact(f"{where}: not a readable record ({error}); remove it to rebuild") from error
+        _, stored = parsed
+        return Artifact(self.root / place, stored.record, RemoteFiles(self, place, stored))
+
+    def _check_sizes(self, artifact: Artifact) -> None:
+        """As in a local store, for the files that are here."""
+        assert artifact.remote is not None
+        artifact.remote.forget_outdated()
+        here = {
+            name: entry
+            for name, entry in artifact.record.files.items()
+            if entry.location is None and (artifact.folder / name).exists()
+        }
+        super()._check_sizes(Artifact(artifact.folder, artifact.record.model_copy(update={"files": here})))
+
+    def _announce(self, digest: str, key: str, place: str) -> None:
+        """Note that an upload begins, so that garbage collection finds what it leaves if it is killed."""
+        note = json.dumps({"identity": digest, "key": key}, sort_keys=True).encode()
+        self.objects.put(f"{STAGING}/{place}/{_ANNOUNCED}", note)
+
+    def _write_record(self, record: Record) -> None:
+        self.objects.put(*new_record_object(record))
+        self._index.forget_listing(RECORDS)
+
+    def _remove(self, artifact: Artifact) -> None:
+        """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage."""
+        place = self._place_of(artifact)
+        self._announce(artifact.record.identity, artifact.record.key, place)
+        self.objects.delete([record_key(place)])
+        self._index.forget_listing(RECORDS)
+        self.objects.delete(item.key for item in self.objects.list(place))
+        self._clear_staging(place)
+
+    def _clear_staging(self, place: str, keep_announcement: bool = False) -> None:
+        """Remove what is in the staging folder, last the announcement, by which garbage collection finds it."""
+        announcement = f"{STAGING}/{place}/{_ANNOUNCED}"
+        keys = [item.key for item in self.objects.list(f"{STAGING}/{place}")]
+        self.objects.delete(key for key in keys if key != announcement)
+        if not keep_announcement:
+            self.objects.delete([announcement])
+
+    def _unused_files(self, place: str, artifact: Artifact | None) -> list[ObjectInfo]:
+        """Files in the place of an artifact at the URL that its record, if it has one, does not name."""
+        named = artifact.remote.keys() if artifact is not None and isinstance(artifact.remote, RemoteFiles) else set()
+        return [item for item in self.objects.list(place) if item.key not in named]
+
+    def _remove_unused_files(self, place: str, artifact: Artifact | None) -> None:
+        self.objects.delete(item.key for item in self._unused_files(place, artifact))
+
+    def _convert_old_layout(self) -> None:
+        """Write the records of a store of version 0.1, which has them beside the data, where they are looked for."""
+        converted = self.root / _CONVERTED
+        if self._index.etags(RECORDS) or (converted.exists() and converted.read_text() == self.url):
+            return
+        for item in self.objects.list(""):
+            parts = item.key.split("/")
+            if len(parts) == 4 and parts[3] == RECORD and not parts[0].startswith("."):
+                self.objects.put(record_key("/".join(parts[:3])), self.objects.get(item.key) or b"")
+                self._index.forget_listing(RECORDS)
+        with clear_disk_errors(self.root):
+            write_atomic(converted, self.url.encode())
+
+
+_ANNOUNCED = "upload.json"
+_CONVERTED = ".converted"
 
 
 def open_store(url: str | Path, cache: Path | None = None) -> Store:
-    """Open the store at a folder or fsspec URL. A remote store keeps its local copies in `cache`."""
+    """Open the store at a folder or URL. A remote store keeps its local copies in `cache`."""
     text = str(url)
     if "://" not in text:
         return Store(text)

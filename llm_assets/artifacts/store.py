@@ -8,8 +8,8 @@ Layout below the root (a local folder)::
     .latest/<asset>/<partition>                                the short identity last published or found
     .recipes/<name>@<digest>/<asset>/<partition>               the same per recipe, with the day
 
-A build happens in staging and becomes visible by one rename, after its record is on disk. `RemoteStore` puts the same
-layout on any fsspec URL, with a local folder as its cache.
+A build happens in staging and becomes visible by one rename, after its record is on disk. `RemoteStore` keeps artifacts
+at a URL, with such a folder as its cache.
 """
 
 from __future__ import annotations
@@ -21,28 +21,65 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from .errors import ArtifactError, CorruptArtifact, StoreUnwritable
 from .identity import Identity
 from .record import RECORD, Record, fsync_path, write_atomic
 
+if TYPE_CHECKING:
+    from .remote import Upload
+
 NO_PARTITION = "_"
 LOCATIONS = "locations.json"
 RECIPES = ".recipes"
+CHECKS = ".checks"
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
+
+class Remote(Protocol):
+    """The files of an artifact that are not, or not all, on the local disk."""
+
+    @property
+    def url(self) -> str:
+        """Of the artifact."""
+        ...
+
+    def download(self, names: Iterable[str]) -> None:
+        """Copy files into the artifact's folder, those that are not there."""
+
+    def open(self, name: str) -> BinaryIO:
+        """A file to read in pieces, without a copy."""
+        ...
+
+    def forget_outdated(self) -> None:
+        """Remove copies that are no longer those of the record."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact on the local disk."""
+    """An artifact. Its folder holds its files (of one at a URL, those that have been read) and its views."""
 
-    path: Path
+    folder: Path
     record: Record
+    remote: Remote | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The folder with all its files."""
+        if self.remote is not None:
+            self.remote.download(self.record.files)
+        return self.folder
+
+    @property
+    def location(self) -> str:
+        """Its folder, or its URL."""
+        return str(self.folder) if self.remote is None else self.remote.url
 
     @property
     def data_version(self) -> str:
@@ -52,8 +89,10 @@ class Artifact:
         """Local path of one of the record's files. Raises CorruptArtifact if it is missing."""
         entry = self.record.files.get(name)
         if entry is None:
-            raise CorruptArtifact(f"{self.record.key}: no file {name!r} in the record of {self.path}")
-        path = Path(self.locations()[name]) if entry.location is not None else self.path / name
+            raise CorruptArtifact(f"{self.record.key}: no file {name!r} in the record of {self.folder}")
+        if self.remote is not None:
+            self.remote.download([name])
+        path = Path(self.locations()[name]) if entry.location is not None else self.folder / name
         if not path.exists():
             raise CorruptArtifact(
                 f"{self.record.key}: {path} has disappeared; "
@@ -63,11 +102,15 @@ class Artifact:
 
     def view(self, name: str) -> Path:
         """Path of a page or plot drawn from the artifact. The file may not have been drawn yet."""
-        return self.path / name
+        return self.folder / name
+
+    def open(self, name: str) -> BinaryIO:
+        """One of the record's files, to read in pieces. Of a file at a URL, only these pieces are read."""
+        return open(self.file(name), "rb") if self.remote is None else self.remote.open(name)
 
     def locations(self) -> dict[str, str]:
         """Current paths of the files outside the store, by name. They may have moved since they were recorded."""
-        sidecar = self.path / LOCATIONS
+        sidecar = self.folder / LOCATIONS
         known = {name: entry.location for name, entry in self.record.files.items() if entry.location is not None}
         if sidecar.exists():
             known.update(json.loads(sidecar.read_text()))
@@ -76,16 +119,18 @@ class Artifact:
     def relocate(self, locations: dict[str, str]) -> None:
         """Store new paths of files outside the store. Their bytes, and so the identity, are the same."""
         if locations and locations != self.locations():
-            write_atomic(self.path / LOCATIONS, json.dumps(locations, indent=2, sort_keys=True).encode())
+            write_atomic(self.folder / LOCATIONS, json.dumps(locations, indent=2, sort_keys=True).encode())
 
     def table(self, name: str) -> list[Path]:
         """The parquet files of a table, sorted by name."""
-        prefix = f"{name}/"
-        return [
-            self.file(file)
-            for file in sorted(self.record.files)
-            if file.startswith(prefix) and file.endswith(".parquet")
-        ]
+        names = self.table_files(name)
+        if self.remote is not None:
+            self.remote.download(names)
+        return [self.file(file) for file in names]
+
+    def table_files(self, name: str) -> list[str]:
+        """Names of the parquet files of a table, sorted."""
+        return [file for file in sorted(self.record.files) if file.startswith(f"{name}/") and file.endswith(".parquet")]
 
 
 @dataclass
@@ -99,12 +144,21 @@ class RememberedRecipe:
 
 @dataclass(frozen=True)
 class Build:
-    """A build in progress: the artifact's key, the process, its start (UTC, ISO 8601), and the locked file."""
+    """A build in progress: the artifact's key, the process, its start (UTC, ISO 8601), and the file that it locks.
+
+    lock: None for a build of another machine.
+    """
 
     key: str
     holder: str
     since: str
-    lock: Path
+    lock: Path | None
+
+
+def build_holder(run_id: str | None) -> tuple[str, str]:
+    """What this process tells about itself to those who wait for its build: its name, and the time (UTC, ISO 8601)."""
+    process = f"process {os.getpid()} on {os.uname().nodename}"
+    return f"run {run_id[:8]} ({process})" if run_id else process, datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _holder(lock: int, path: Path) -> Build:
@@ -113,13 +167,13 @@ def _holder(lock: int, path: Path) -> Build:
     return Build(key or "an artifact", holder or "another process", since, path)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)
 def _load_record(path: str, modified: int, size: int) -> Record:
     """Load a record, cached while the file is unchanged: a run of 33 stages looks up 479 records."""
     return Record.load(Path(path).read_bytes(), path)
 
 
-def _build_order(artifact: Artifact) -> tuple[str, str]:
+def build_order(artifact: Artifact) -> tuple[str, str]:
     return str(artifact.record.timings.get("finished_at", "")), artifact.record.identity
 
 
@@ -147,7 +201,7 @@ class Store:
             return None
         if artifact.record.identity != identity.digest:
             raise CorruptArtifact(
-                f"{artifact.path}: holds identity {artifact.record.identity}, not {identity.digest}; "
+                f"{artifact.folder}: holds identity {artifact.record.identity}, not {identity.digest}; "
                 "two identities share 64 bits, or the folder was edited"
             )
         self._check_sizes(artifact)
@@ -165,13 +219,13 @@ class Store:
         for name, entry in artifact.record.files.items():
             if entry.location is None:
                 try:
-                    size = (artifact.path / name).stat().st_size
+                    size = (artifact.folder / name).stat().st_size
                 except FileNotFoundError:
                     size = -1
                 if size != entry.bytes:
                     problem = "is missing" if size < 0 else f"has {size} bytes, but the record says {entry.bytes}"
                     raise CorruptArtifact(
-                        f"{artifact.path / name}: {problem}; remove the folder {artifact.path} to rebuild it"
+                        f"{artifact.folder / name}: {problem}; remove the folder {artifact.folder} to rebuild it"
                     )
 
     def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
@@ -185,7 +239,7 @@ class Store:
                 if partition is not None and partition_folder.name != partition:
                     continue
                 artifacts = [self._read(folder) for folder in partition_folder.iterdir()]
-                yield from sorted((artifact for artifact in artifacts if artifact is not None), key=_build_order)
+                yield from sorted((artifact for artifact in artifacts if artifact is not None), key=build_order)
 
     def find(self, prefix: str) -> Artifact:
         """The artifact whose identity starts with `prefix`. Raises ArtifactError if there is none or several."""
@@ -261,7 +315,12 @@ class Store:
         on_wait: called once, with the current holder, if another process holds the lock. run_id: the Dagster run, to
         show to those who wait.
         """
-        path = self.root / ".locks" / identity.digest[:32]
+        with self._lock(identity.digest, identity.key, on_wait, run_id):
+            yield
+
+    @contextlib.contextmanager
+    def _lock(self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None) -> Iterator[None]:
+        path = self.root / ".locks" / digest[:32]
         with clear_disk_errors(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -277,11 +336,9 @@ class Store:
                     waited = True
                     time.sleep(0.1)
             with contextlib.suppress(OSError):  # only a courtesy: the lock holds even if the disk is full
-                process = f"process {os.getpid()} on {os.uname().nodename}"
-                holder = f"run {run_id[:8]} ({process})" if run_id else process
-                since = datetime.now(UTC).isoformat(timespec="seconds")
+                holder, since = build_holder(run_id)
                 os.ftruncate(lock, 0)
-                os.pwrite(lock, f"{holder}\n{identity.key}\n{since}".encode(), 0)
+                os.pwrite(lock, f"{holder}\n{key}\n{since}".encode(), 0)
             yield
         finally:
             os.close(lock)
@@ -333,16 +390,43 @@ class Store:
     def replace(self, before: Artifact, now: Artifact) -> Artifact:
         """Publish an artifact that a takedown changed in place in the local folder; returns the changed artifact."""
         pointer = self.root / ".latest" / now.record.asset / (now.record.partition or NO_PARTITION)
-        if before.path != now.path and pointer.exists() and pointer.read_text().strip() == before.path.name:
+        if before.folder != now.folder and pointer.exists() and pointer.read_text().strip() == before.folder.name:
             write_atomic(pointer, now.record.short_id.encode())
         return now
 
     def delete(self, artifact: Artifact) -> None:
         """Remove an artifact and its check results. The record goes first: a folder without it is no artifact."""
         with clear_disk_errors(self.root):
-            (artifact.path / RECORD).unlink()
-            shutil.rmtree(artifact.path)
-            shutil.rmtree(self.root / ".checks" / artifact.record.short_id, ignore_errors=True)
+            (artifact.folder / RECORD).unlink()
+            shutil.rmtree(artifact.folder)
+            self.forget_checks(artifact.record.short_id)
+
+    def delete_all(self, artifacts: Sequence[Artifact]) -> None:
+        """Remove many artifacts."""
+        for artifact in artifacts:
+            self.delete(artifact)
+
+    def read_check(self, name: str) -> bytes | None:
+        """The stored result of a check, or None. `name` begins with the short identity of the artifact."""
+        try:
+            return (self.root / CHECKS / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_check(self, name: str, result: bytes) -> None:
+        """Store the result of a check."""
+        write_atomic(self.root / CHECKS / name, result)
+
+    def forget_checks(self, short_id: str) -> None:
+        """Remove the results of an artifact's checks."""
+        shutil.rmtree(self.root / CHECKS / short_id, ignore_errors=True)
+
+    def interrupted_uploads(self, days: float) -> list[Upload]:
+        """What interrupted builds left at a URL; a local store has no URL."""
+        return []
+
+    def remove_upload(self, upload: Upload) -> None:
+        """Remove what an interrupted build left at a URL."""
 
 
 @contextlib.contextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -152,6 +152,17 @@ def read_json_lines(file: Path, infer_schema_length: int | None = 100) -> pl.Dat
 def row_count(path: Path) -> int:
     """The number of rows of a parquet file, from its footer."""
     return scan_table(path).select(pl.len()).collect().item()
+
+
+def row_groups(stream: BinaryIO) -> Iterator[Callable[[list[str]], pl.DataFrame]]:
+    """For each row group of an open parquet file, a function that reads some of its columns, and nothing else."""
+    file = pq.ParquetFile(stream)
+
+    def read(number: int, columns: list[str]) -> pl.DataFrame:
+        return pl.DataFrame(file.read_row_group(number, columns)).select(columns)
+
+    for number in range(file.num_row_groups):
+        yield partial(read, number)
 
 
 def batches(table: Path, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:

@@ -64,23 +64,23 @@ def draw_views(resolution: Resolution, artifact: Artifact, redraw: bool = False)
 
     Returns the drawn files. Raises StoreUnwritable.
     """
-    sidecar = artifact.path / VIEW_VERSIONS
+    sidecar = artifact.folder / VIEW_VERSIONS
     try:
         drawn_with = dict(json.loads(sidecar.read_text()))
     except (FileNotFoundError, ValueError):
         drawn_with = {}
     drawn = []
     for view in resolution.stage.views:
-        version, path = view.version(), artifact.path / view.file
+        version, path = view.version(), artifact.folder / view.file
         if not redraw and drawn_with.get(view.file) == version and path.exists():
             continue
         content = view.draw(artifact, resolution.inputs, resolution.config)
-        with clear_disk_errors(artifact.path):
+        with clear_disk_errors(artifact.folder):
             write_atomic(path, content.encode("utf-8", "replace") if isinstance(content, str) else content)
         drawn_with[view.file] = version
         drawn.append(view.file)
     if drawn:
-        with clear_disk_errors(artifact.path):
+        with clear_disk_errors(artifact.folder):
             write_atomic(sidecar, json.dumps(drawn_with, indent=1, sort_keys=True).encode())
     return drawn
 
@@ -95,7 +95,7 @@ def stage_metadata(stage: Stage, artifact: Artifact) -> dict[str, Any]:
 
 def cached_beside(artifact: Artifact, sidecar: str, version: str, make: Callable[[], Any]) -> Any:
     """The JSON value that `make` returns, cached in a file beside the artifact as long as `version` is the same."""
-    path = artifact.path / sidecar
+    path = artifact.folder / sidecar
     try:
         cached = json.loads(path.read_text())
         if cached["version"] == version:
@@ -103,6 +103,6 @@ def cached_beside(artifact: Artifact, sidecar: str, version: str, make: Callable
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
     value = make()
-    with clear_disk_errors(artifact.path):
+    with clear_disk_errors(artifact.folder):
         write_atomic(path, json.dumps({"version": version, "value": value}).encode())
     return value

@@ -63,7 +63,7 @@ def list_artifacts(asset: str | None, recipe: str | None) -> None:
         finished = str(record.timings.get("finished_at", ""))[:19]
         click.echo(f"{mark} {record.short_id}  {record.key:32} {human_size(record.total_bytes):>9}  {finished}  {rows}")
     if not stored:
-        click.echo(f"no artifacts in {workspace.store.root}")
+        click.echo(f"no artifacts in {getattr(workspace.store, 'url', workspace.store.root)}")
 
 
 @artifacts.command()
@@ -75,7 +75,7 @@ def show(name: str, recipe: str | None) -> None:
     NAME is the start of an identity, an asset, or asset/partition.
     """
     artifact = find_artifact(open_workspace(recipe), name)
-    click.echo(f"{artifact.path}\n{json.dumps(artifact.record.model_dump(mode='json'), indent=2, sort_keys=True)}")
+    click.echo(f"{artifact.location}\n{json.dumps(artifact.record.model_dump(mode='json'), indent=2, sort_keys=True)}")
 
 
 @artifacts.command()
@@ -233,7 +233,7 @@ def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -
     workspace = open_workspace(recipe)
     artifact = adopt_folder(workspace.graph[asset], partition, workspace, folder)
     record = artifact.record
-    click.echo(f"adopted {record.key} {record.short_id}: {human_size(record.total_bytes)} in {artifact.path}")
+    click.echo(f"adopted {record.key} {record.short_id}: {human_size(record.total_bytes)} in {artifact.location}")
 
 
 @artifacts.command()
@@ -272,6 +272,8 @@ def gc(delete: bool, keep_last: int, staging_days: float, forget: tuple[str, ...
         click.echo(f"{verb} {record.key} {record.short_id} {human_size(record.total_bytes)}")
     for folder in garbage.staging:
         click.echo(f"{verb} interrupted build {folder}")
+    for upload in garbage.uploads:
+        click.echo(f"{verb} interrupted upload {upload.place}, {human_size(upload.bytes)}")
     for label in garbage.forgotten:
         click.echo(f"{'forgetting' if delete else 'would forget'} recipe {label}")
     for holder in garbage.kept_for_recipes:
@@ -284,7 +286,7 @@ def gc(delete: bool, keep_last: int, staging_days: float, forget: tuple[str, ...
             )
     if delete:
         collect(workspace, garbage)
-    if not (garbage.artifacts or garbage.staging):
+    if not (garbage.artifacts or garbage.staging or garbage.uploads):
         click.echo("nothing to collect")
     elif delete:
         click.echo(f"{human_size(garbage.bytes)} freed")

@@ -21,7 +21,7 @@ from dotenv import dotenv_values
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from llm_assets.artifacts import ArtifactError, Workspace
+from llm_assets.artifacts import ArtifactError, StoreUnreachable, StoreUnwritable, Workspace
 from llm_assets.artifacts.checks import remembered_result, stage_checks
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.gc import find_garbage
@@ -153,6 +153,9 @@ def store_folder(workspace: Workspace) -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=existing):
             pass
         count = len(list(workspace.store.artifacts()))
+    except (StoreUnreachable, StoreUnwritable) as error:
+        yield Finding("bad", f"artifact store: {error}", "llm-assets doctor, when that is done")
+        return
     except ArtifactError as error:
         yield Finding("bad", f"artifact store: {error}", "remove that folder, then: llm-assets run")
         return

@@ -210,10 +210,10 @@ def rewrite_crawls(plan: Plan, workspace: Workspace, takedown: Takedown, takedow
         takedown.versions[f"{key} {old_version}"] = new_version
         takedowns.save(takedown)
 
-    covered = {pages.artifact.path: pages for pages in plan.pages}
+    covered = {pages.artifact.folder: pages for pages in plan.pages}
     crawls = sorted(store.artifacts("raw_warc"), key=lambda artifact: len(artifact.record.fields["inputs"]))
     for artifact in crawls:
-        pages = covered.get(artifact.path)
+        pages = covered.get(artifact.folder)
         if pages is not None:
             artifact = take_down(store, pages, plan.rule, announce)
         move_to_new_inputs(store, artifact, takedown.new_versions)

@@ -155,7 +155,7 @@ def introduction(config: ModelExportConfig, inputs: Inputs) -> str:
 def card_of(checkpoint: Path, store: Store) -> Path | None:
     """The model card of the latest export of the checkpoint in this folder, or None."""
     models = (model for asset in MODELS.values() for model in store.artifacts(asset))
-    artifact = next((model for model in models if model.path == checkpoint), None)
+    artifact = next((model for model in models if model.folder == checkpoint), None)
     if artifact is None:
         return None
     for export in reversed(list(store.artifacts("model_export"))):

@@ -139,8 +139,8 @@ def move_to_new_inputs(store: Store, artifact: Artifact, versions: Mapping[tuple
     new_inputs = {key: versions.get((key, version), version) for key, version in inputs.items()}
     fields = {**artifact.record.fields, "inputs": new_inputs}
     identity = fingerprint(fields)
-    target = artifact.path.with_name(identity[:SHORT_ID_DIGITS])
-    if new_inputs == inputs and target == artifact.path:
+    target = artifact.folder.with_name(identity[:SHORT_ID_DIGITS])
+    if new_inputs == inputs and target == artifact.folder:
         return artifact
     record = artifact.record.model_copy(update={"fields": fields, "identity": identity})
     with clear_disk_errors(store.root):
@@ -154,9 +154,9 @@ def move_to_new_inputs(store: Store, artifact: Artifact, versions: Mapping[tuple
 
 def _remove_check_results(store: Store, artifact: Artifact) -> None:
     """Remove the cached results of an artifact's checks, and the files from which Dagster displays it."""
-    shutil.rmtree(store.root / ".checks" / artifact.path.name, ignore_errors=True)
+    store.forget_checks(artifact.folder.name)
     for sidecar in SIDECARS:
-        (artifact.path / sidecar).unlink(missing_ok=True)
+        (artifact.folder / sidecar).unlink(missing_ok=True)
 
 
 def blank_interrupted(folder: Path, rule: OptOutRule) -> int:

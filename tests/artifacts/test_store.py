@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_assets.artifacts import CorruptArtifact, RemoteStore, StoreUnwritable, materialize
+from llm_assets.artifacts import CorruptArtifact, StoreUnwritable, materialize
 from llm_assets.artifacts.record import file_digest
 from tests.support.toy import LETTERS, ToyRecipe, make_folder, workspace
 
@@ -225,42 +225,3 @@ def test_the_record_is_readable_and_complete(tmp_path, folder):
         == {str(p.relative_to(artifact.path)) for p in artifact.path.rglob("*.parquet")}
     )
     assert record["source"]["tests.support.toy"] and record["timings"]["seconds"] >= 0 and record["versions"]["python"]
-
-
-def test_a_remote_store_shares_artifacts_between_machines(tmp_path, folder):
-    recipe, url = ToyRecipe(folder=str(folder)), f"memory://shared-{os.getpid()}"
-    first = workspace(tmp_path / "x", recipe)
-    first.store = RemoteStore(url, tmp_path / "machine1")
-    built = materialize(LETTERS, "a", first)
-    second = workspace(tmp_path / "x", recipe)
-    second.store = RemoteStore(url, tmp_path / "machine2")
-    fetched = materialize(LETTERS, "a", second)
-    assert (built.cached, fetched.cached) == (False, True)
-    assert fetched.artifact.record.files == built.artifact.record.files
-    assert (
-        fetched.artifact.file("letters/file0.parquet").read_bytes()
-        == built.artifact.file("letters/file0.parquet").read_bytes()
-    )
-    assert [a.record.key for a in second.store.artifacts()] == ["letters/a"]
-
-
-def test_the_url_of_a_remote_store_is_no_pattern(tmp_path, folder):
-    recipe, url = ToyRecipe(folder=str(folder)), f"memory://bucket-{os.getpid()}/a[1]"
-    first = workspace(tmp_path / "x", recipe)
-    first.store = RemoteStore(url, tmp_path / "machine1")
-    materialize(LETTERS, "a", first)
-    assert [a.record.key for a in RemoteStore(url, tmp_path / "machine2").artifacts()] == ["letters/a"]
-
-
-def test_a_remote_store_refuses_bytes_that_differ_from_the_record(tmp_path, folder):
-    recipe, url = ToyRecipe(folder=str(folder)), f"memory://broken-{os.getpid()}"
-    first = workspace(tmp_path / "x", recipe)
-    first.store = RemoteStore(url, tmp_path / "machine1")
-    materialize(LETTERS, "a", first)
-    fs = first.store.fs
-    damaged = next(path for path in fs.find(first.store.base) if path.endswith("file0.parquet"))
-    fs.pipe_file(damaged, b"something else")
-    second = workspace(tmp_path / "x", recipe)
-    second.store = RemoteStore(url, tmp_path / "machine2")
-    with pytest.raises(CorruptArtifact, match="not those of its record"):
-        materialize(LETTERS, "a", second)

@@ -126,6 +126,12 @@ def check_search(tmp_path):
     assert result["queries"] == 10 and result["engines"]["sqlite fts5"]["found"] == 1.0
 
 
+def check_object_store(tmp_path):
+    pytest.importorskip("obstore")
+    result = run_benchmark("object_store.py", tmp_path, "--artifacts", "12")
+    assert result["artifacts"] == 12 and result["local"].keys() == result["at the url"].keys()
+
+
 def check_trace(tmp_path):
     write_shards(tmp_path / "shards", [ENCODING.document(text) for text in TEXTS[:20]], 10_000)
     words = ("--tokens", "500", "5000", "--segment-tokens", "2000", "--answers", "2")
@@ -171,6 +177,7 @@ SMALL_RUNS = {
     "extraction.py": check_extraction,
     "extraction_pages.py": check_extraction_pages,
     "loss_curve.py": check_loss_curve,
+    "object_store.py": check_object_store,
     "policy_step.py": check_policy_step,
     "sampling.py": check_sampling,
     "search.py": check_search,

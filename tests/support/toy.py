@@ -15,7 +15,18 @@ import pandera.polars as pa
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from llm_assets.artifacts import EXECUTION_ONLY, Check, CheckOutcome, Graph, Stage, Store, Task, View, Workspace
+from llm_assets.artifacts import (
+    EXECUTION_ONLY,
+    Check,
+    CheckOutcome,
+    Graph,
+    RemoteStore,
+    Stage,
+    Store,
+    Task,
+    View,
+    Workspace,
+)
 from llm_assets.artifacts.external import external_digests, external_version
 from llm_assets.compute import LocalEngine
 
@@ -165,3 +176,8 @@ def make_folder(root: Path, crawl: str = "a", files: int = 4, lines: int = 5) ->
 
 def workspace(store: Path, recipe: ToyRecipe, workers: int = 1) -> Workspace:
     return Workspace(recipe, Store(store), GRAPH, LocalEngine(workers))
+
+
+def machine(url: str, cache: Path, recipe: ToyRecipe) -> Workspace:
+    """The workspace of a machine whose store is at a URL."""
+    return Workspace(recipe, RemoteStore(url, cache), GRAPH, LocalEngine(1))
