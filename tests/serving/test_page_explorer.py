@@ -70,12 +70,12 @@ def test_a_hostile_page_is_drawn_beside_its_text_and_does_nothing(view):
         assert page.title() == "Data · llm-assets" and HOSTILE in page.locator(".facts").inner_text()
         removed = page.locator(".removed")
         assert "Home" in removed.first.inner_text() and "when the text was extracted" in removed.first.inner_text()
-        assert page.locator(".text mark").first.inner_text() == "<EMAIL>"
+        assert page.locator(".reader mark").first.inner_text() == "<EMAIL>"
         assert "1 × email" in page.locator(".facts").inner_text()
         button(page, "Source").click()
         page.get_by_text("taken over").wait_for()
         button(page, "clean_corpus").click()
-        assert page.locator(".removed").count() == 0 and page.locator(".text mark").count() == 1
+        assert page.locator(".removed").count() == 0 and page.locator(".reader mark").count() == 1
 
 
 def test_duplicates_lead_to_each_other(view):

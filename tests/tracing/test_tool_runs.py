@@ -1,6 +1,7 @@
 """Words that tools told: those of a search window by window, and only whole words."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -38,4 +39,4 @@ def test_runs_are_all_words_of_windows_that_a_result_has(answer, results):
             is_told[place : place + 3] = [True] * 3
     places = tool_runs(answer, results)
     assert is_told == [any(start <= first and last <= end for start, end in places) for first, last in words]
-    assert all(before[1] < after[0] for before, after in zip(places, places[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in pairwise(places))

@@ -41,7 +41,9 @@ class Data {
         return element("li", {}, element("a", properties, title));
       }),
     );
+    this.part = part;
     const { createPart } = await import(`./data_${part}.js`);
+    if (part !== this.part) return; // another one was chosen meanwhile
     this.created[part] ??= createPart();
     this.place.replaceChildren(this.created[part].node);
     await this.created[part].show(fields);

@@ -93,7 +93,7 @@ class CaptureHistory {
     const forms = {
       Page: () => foreignFrame("The page as it was crawled", "api/data/raw", `${query}&form=page`),
       Source: async () => {
-        const properties = { class: "text source", tabindex: "0", role: "region", "aria-label": "Source of the page" };
+        const properties = { class: "reader source", tabindex: "0", role: "region", "aria-label": "Source of the page" };
         return element("pre", properties, await getText(`api/data/raw?${query}&form=source`));
       },
     };
@@ -107,13 +107,13 @@ class CaptureHistory {
       () => choose("Page"),
       (error) => place.replaceChildren(element("p", {}, error.message)),
     );
-    return element("section", { "aria-label": "As it was crawled" }, head, toggles(Object.keys(forms), choose), place);
+    return element("section", { "aria-label": "As it was crawled" }, head, toggles("Form", Object.keys(forms), choose), place);
   }
 
   // The text that was extracted: with what was removed from the page, or as a stage left it.
   text({ parts, texts }) {
     const names = [...(parts.length ? [PARTS] : []), ...Object.keys(texts).reverse()];
-    const place = element("div", { class: "text", tabindex: "0", role: "region", "aria-label": "Text" });
+    const place = element("div", { class: "reader", tabindex: "0", role: "region", "aria-label": "Text" });
     const choose = (name) => {
       if (name === PARTS) place.replaceChildren(...parts.map(part));
       else place.replaceChildren(...texts[name].split("\n").map((line) => element("p", {}, ...marked(line))));
@@ -121,7 +121,7 @@ class CaptureHistory {
     if (names.length) choose(names[0]);
     else place.append(element("p", {}, "No text was extracted."));
     const head = element("h3", {}, "Extracted text");
-    return element("section", { "aria-label": "Extracted text" }, head, toggles(names, choose), place);
+    return element("section", { "aria-label": "Extracted text" }, head, toggles("Text to show", names, choose), place);
   }
 
   duplicates(cluster) {
@@ -172,7 +172,7 @@ class CaptureHistory {
 }
 
 // Buttons of which one is pressed.
-function toggles(names, choose) {
+function toggles(label, names, choose) {
   const buttons = names.map((name, place) => {
     const press = () => {
       for (const other of buttons) other.setAttribute("aria-pressed", String(other === buttons[place]));
@@ -180,7 +180,7 @@ function toggles(names, choose) {
     };
     return button(name, press, { "aria-pressed": String(place === 0) });
   });
-  return element("div", { class: "row toggles", role: "group" }, ...buttons);
+  return element("div", { class: "row toggles", role: "group", "aria-label": label }, ...buttons);
 }
 
 function part({ text, removed_by: removedBy }) {

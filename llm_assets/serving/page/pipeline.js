@@ -119,7 +119,7 @@ class Pipeline {
     // A frame could not show why there is no report, and a browser would save Markdown as a file.
     const text = await getText(`api/pipeline/view?${query}`);
     const content = file.endsWith(".md")
-      ? element("pre", { class: "text source", tabindex: "0", role: "region", "aria-label": file }, text)
+      ? element("pre", { class: "reader source", tabindex: "0", role: "region", "aria-label": file }, text)
       : await foreignFrame(`${file} of ${artifact}`, "api/pipeline/view", query);
     const title = element("h3", { tabindex: "-1" }, `${file} of ${artifact}`);
     this.report.replaceChildren(title, content, element("p", {}, element("a", { href: address("pipeline") }, "Close")));
