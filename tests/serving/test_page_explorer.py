@@ -65,7 +65,7 @@ def test_a_hostile_page_is_drawn_beside_its_text_and_does_nothing(view):
     with view("data?part=documents&url=hostile", expected_errors=REFUSED) as page:
         page.locator(".cards a").click()
         frame = page.frame_locator("iframe")
-        frame.get_by_text("Write to").wait_for()
+        frame.get_by_text("Write to ann").wait_for()
         assert page.locator("iframe").get_attribute("sandbox") == ""
         assert page.title() == "Data · llm-assets" and HOSTILE in page.locator(".facts").inner_text()
         removed = page.locator(".removed")
@@ -90,15 +90,13 @@ def test_duplicates_lead_to_each_other(view):
 
 def test_other_thresholds_are_tried_without_building_anything(view):
     with view("data?part=thresholds") as page:
-        slider = page.get_by_label("Threshold of min_words")
-        slider.focus()
-        page.keyboard.press("End")
+        page.get_by_label("Threshold of max_words").focus()
+        page.keyboard.press("Home")
         result = page.locator("aside")
-        result.get_by_text("would be dropped, of which").or_(result.get_by_text("8 pages would be dropped")).wait_for()
-        assert "8 pages are kept now, 0 would be." in result.inner_text()
+        result.get_by_text("8 pages are kept now, 0 would be.").wait_for()
         assert result.locator(".flips a").count() == 8
         assert "→" in page.locator(".sliders .changed output").inner_text()
-        page.get_by_label("Switch off min_words").check()
+        page.get_by_label("Switch off max_words").check()
         result.get_by_text("8 pages are kept now, 8 would be.").wait_for()
         button(page, "Reset all").click()
         result.get_by_text("Move a threshold.").wait_for()
@@ -138,7 +136,7 @@ def test_an_answer_leads_to_the_pages_and_conversations_that_have_its_words(view
     with view("trace") as page:
         items = trace(page, answer)
         marked = page.locator(".traced [role=button]")
-        assert "".join(marked.all_inner_texts()).startswith(words[0])
+        assert "".join(marked.all_inner_texts()).strip().startswith(words[0])
         assert page.locator(".traced").inner_text() == answer
         marked.first.focus()
         page.keyboard.press("Enter")
@@ -159,7 +157,7 @@ def test_what_a_tool_told_is_told_apart(view):
         assert items.count() and "also in a tool" not in items.first.inner_text()
         told = "".join(page.locator(".traced .told").all_inner_texts())
         assert "keeper counted exactly ninety gulls" in told and TEXTS[3][-20:] not in told
-        assert page.locator(".traced .told:not(.learned)").count() == 1
+        assert "exactly" in "".join(page.locator(".traced .told:not(.learned)").all_inner_texts())
         shares = page.locator(".legend li")
         assert shares.count() == 4 and not shares.nth(2).inner_text().startswith("0 %")
         page.get_by_label("Answer").fill("  ")

@@ -18,7 +18,8 @@ from llm_assets.warc import read_captures
 from llm_assets.web.stages import STAGES as WEB
 from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.stand_ins import stand_in
-from tests.support.tiny_models import ENCODING, TEXTS
+from tests.support.tiny_models import TEXTS
+from tests.support.trace_indexes import ENCODING as TRACED
 from tests.support.trace_indexes import write_trace_index
 from tests.support.warcs import page, story, write
 
@@ -89,7 +90,7 @@ def conversations_stage():
 
 def trace_stage(folder, warc):
     """A trace index over the texts of the tiny models, at the places that a WARC file has for the same URLs."""
-    documents = [[ENCODING.bos, *ENCODING.encode(text)] for text in TEXTS[:20]]
+    documents = [[TRACED.bos, *TRACED.encode(text)] for text in TEXTS[:20]]
     write_trace_index(folder, documents, documents[:2])
     tables = {name: [path for path in (folder / name).glob("*.parquet")] for name in ("documents", "conversations")}
 

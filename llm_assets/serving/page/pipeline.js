@@ -56,8 +56,9 @@ class Pipeline {
 
   async show({ artifact, file }) {
     await this.loading;
-    if (!artifact) this.report.hidden = true;
-    else await this.showReport(artifact, file);
+    this.report.hidden = !artifact;
+    this.report.replaceChildren();
+    if (artifact) await this.showReport(artifact, file);
   }
 
   draw() {
@@ -123,7 +124,6 @@ class Pipeline {
       : await foreignFrame(`${file} of ${artifact}`, "api/pipeline/view", query);
     const title = element("h3", { tabindex: "-1" }, `${file} of ${artifact}`);
     this.report.replaceChildren(title, content, element("p", {}, element("a", { href: address("pipeline") }, "Close")));
-    this.report.hidden = false;
     title.focus();
   }
 
