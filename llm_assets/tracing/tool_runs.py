@@ -1,4 +1,4 @@
-"""Words of an answer that a tool had just told it, whether or not the training data has them too."""
+"""Words of an answer that a tool had just returned, whether or not the training data has them too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WORD = re.compile(r"\w+")
 
 
 def tool_runs(answer: str, results: Sequence[str], window: int = WINDOW) -> list[tuple[int, int]]:
-    """The places, as [start, end) in characters, of the words that tools told.
+    """The places, as [start, end) in characters, of the words from tools.
 
     These are all words in runs of `window` words that stand verbatim, with what is between them, in one of the results.
     Runs that overlap are joined. Places are in order. The time grows linearly with the texts.

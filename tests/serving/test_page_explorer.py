@@ -124,7 +124,7 @@ def test_sql_reads_tables_and_says_what_is_wrong(view):
 def trace(page, answer, results=""):
     """The items of the matches of an answer."""
     page.get_by_label("Answer").fill(answer)
-    page.get_by_label("What tools told for it").fill(results)
+    page.get_by_label("Results of tools").fill(results)
     button(page, "Trace").click()
     page.locator(".traced").get_by_text(answer[:10]).first.wait_for()
     return page.locator(".matches > li")
@@ -150,14 +150,14 @@ def test_an_answer_leads_to_the_pages_and_conversations_that_have_its_words(view
         assert "a.warc.gz" in page.locator(".facts").inner_text()
 
 
-def test_what_a_tool_told_is_told_apart(view):
+def test_words_from_a_tool_are_told_apart(view):
     answer = f"{TEXTS[3]} The keeper counted exactly ninety gulls."
     with view("trace", expected_errors=["400"]) as page:
         items = trace(page, answer, f"{TEXTS[3][:40]} - the keeper counted exactly ninety gulls")
         assert items.count() and "also in a tool" not in items.first.inner_text()
-        told = "".join(page.locator(".traced .told").all_inner_texts())
-        assert "keeper counted exactly ninety gulls" in told and TEXTS[3][-20:] not in told
-        assert "exactly" in "".join(page.locator(".traced .told:not(.learned)").all_inner_texts())
+        from_tool = "".join(page.locator(".traced .from-tool").all_inner_texts())
+        assert "keeper counted exactly ninety gulls" in from_tool and TEXTS[3][-20:] not in from_tool
+        assert "exactly" in "".join(page.locator(".traced .from-tool:not(.learned)").all_inner_texts())
         shares = page.locator(".legend li")
         assert shares.count() == 4 and not shares.nth(2).inner_text().startswith("0 %")
         page.get_by_label("Answer").fill("  ")
@@ -174,7 +174,7 @@ def test_an_answer_is_handed_over_by_the_chat(view, monkeypatch):
         button(page, "Trace").last.click()
         page.locator(".matches > li").first.wait_for()
         assert page.url.endswith("#trace") and page.get_by_label("Answer").input_value() == TEXTS[3][:60]
-        assert page.get_by_label("What tools told for it").input_value() == "5"
+        assert page.get_by_label("Results of tools").input_value() == "5"
 
 
 # Pipeline

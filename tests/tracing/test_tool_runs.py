@@ -1,4 +1,4 @@
-"""Words that tools told: those of a search window by window, and only whole words."""
+"""Words from tools: those of a search window by window, and only whole words."""
 
 import re
 from itertools import pairwise
@@ -32,11 +32,11 @@ def test_runs_of_an_answer(answer, result, expected):
 @given(st.text("ab ", max_size=40), st.lists(st.text("ab ", max_size=20), max_size=3))
 def test_runs_are_all_words_of_windows_that_a_result_has(answer, results):
     words = [match.span() for match in re.finditer(r"\w+", answer)]
-    is_told = [False] * len(words)
+    is_from_tool = [False] * len(words)
     for place in range(len(words) - 2):
         window = rf"\b{re.escape(answer[words[place][0] : words[place + 2][1]])}\b"
         if any(re.search(window, result) for result in results):
-            is_told[place : place + 3] = [True] * 3
+            is_from_tool[place : place + 3] = [True] * 3
     places = tool_runs(answer, results)
-    assert is_told == [any(start <= first and last <= end for start, end in places) for first, last in words]
+    assert is_from_tool == [any(start <= first and last <= end for start, end in places) for first, last in words]
     assert all(before[1] < after[0] for before, after in pairwise(places))

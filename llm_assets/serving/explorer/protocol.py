@@ -228,7 +228,7 @@ class TraceRequest(Strict):
 
 
 class TraceBody(BaseModel):
-    """A `Trace`, and what tools told. tool_runs: places in the answer, see `tracing.tool_runs`."""
+    """A `Trace`. tool_runs: places of the answer that are also in results of tools, see `tracing.tool_runs`."""
 
     answer: str
     tokens: int

@@ -133,7 +133,7 @@ class Chat {
     return row;
   }
 
-  // Hands an answer over to the view Trace, with what tools have told since the last question.
+  // Hands an answer over to the view Trace, with the results of tools since the last question.
   trace(place) {
     const asked = this.messages.findLastIndex((message, other) => other < place && message.role === "user");
     const results = this.messages.slice(asked + 1, place).filter((message) => message.role === "tool");

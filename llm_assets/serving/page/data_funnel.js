@@ -62,7 +62,7 @@ class Funnel {
   rules(rows) {
     if (!rows.length) return element("p", {}, "No page was rejected.");
     const columns = [{ title: "Stage" }, { title: "Rule" }, { title: "Pages", numeric: true }];
-    rows.sort((one, other) => other.pages - one.pages);
+    rows.sort((left, right) => right.pages - left.pages);
     const lines = rows.map(({ stage, rule, pages }) => [stage, this.link({ stage, rule }, rule), number(pages)]);
     return table("Rejected pages by rule", columns, lines);
   }

@@ -46,7 +46,7 @@ class Thresholds {
     this.summary.textContent =
       `The recipe’s quality rules, and what others would do to the ${number(pages)} pages that they judge. ` +
       "Nothing is rebuilt; to apply a change, put it into a recipe.";
-    rules.sort((one, other) => other.breaking - one.breaking);
+    rules.sort((left, right) => right.breaking - left.breaking);
     this.sliders = rules.map((rule) => new Slider(rule, shares, () => this.countSoon()));
     this.rules.replaceChildren(...this.sliders.map((slider) => slider.node));
     this.drawUnchanged();

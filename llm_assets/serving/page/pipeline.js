@@ -110,7 +110,7 @@ class Pipeline {
 
   drawReports() {
     const links = this.body.assets.flatMap((asset) => asset.artifacts.flatMap((artifact) => reportLinks(artifact)));
-    links.sort((one, other) => isScorecard(other) - isScorecard(one));
+    links.sort((left, right) => isScorecard(right) - isScorecard(left));
     this.reports.replaceChildren(...links.map((link) => element("li", {}, link)));
     if (!links.length) this.reports.append(element("li", {}, "No artifact with a report is built."));
   }

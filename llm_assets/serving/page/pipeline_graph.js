@@ -32,7 +32,7 @@ export function assetGraph(assets, stateOf, choose) {
 // The inputs of each asset without those that are also behind another of its inputs.
 function directInputs(assets) {
   const inputsOf = new Map(assets.map(({ name, inputs }) => [name, inputs]));
-  const behind = new Map(); // all assets upstream of one
+  const behind = new Map(); // all assets upstream of an asset
   for (const { name, inputs } of assets) {
     behind.set(name, new Set(inputs.flatMap((input) => [input, ...(behind.get(input) ?? [])])));
   }
@@ -63,7 +63,7 @@ function orderedLayers(assets, inputs) {
     const places = placesOf(layers);
     for (const layer of layers) {
       const wanted = new Map(layer.map((name) => [name, mean(inputs.get(name), places) ?? places.get(name).x]));
-      layer.sort((one, other) => wanted.get(one) - wanted.get(other));
+      layer.sort((left, right) => wanted.get(left) - wanted.get(right));
     }
   }
   return layers;

@@ -1,4 +1,4 @@
-// Where an answer's words stand in the training data, and which of them a tool had just told.
+// Where an answer's words stand in the training data, and which of them are also in a tool's result.
 
 import { followAddress } from "./address.js";
 import { getJson, postJson } from "./api.js";
@@ -32,7 +32,7 @@ class Trace {
           "was trained on. A match shows that the model has read these words, not that it copied them.",
       ),
       field("Answer", this.answer),
-      field("What tools told for it", this.results),
+      field("Results of tools", this.results),
       element(
         "div",
         { class: "row" },
@@ -95,16 +95,16 @@ class Trace {
   legend({ answer, spans, tool_runs: toolRuns }) {
     const { length } = [...answer];
     const isTrained = covered(length, spans.map((span) => span.characters));
-    const isTold = covered(length, toolRuns);
+    const isFromTool = covered(length, toolRuns);
     const share = (test) => {
-      const places = isTrained.filter((trained, place) => test(trained, isTold[place]));
+      const places = isTrained.filter((trained, place) => test(trained, isFromTool[place]));
       return places.length ? percent(places.length / length) : "0 %";
     };
     const kinds = [
-      ["learned", "only in the training data", (trained, told) => trained && !told],
-      ["learned told", "in both: the model may have copied it from the tool", (trained, told) => trained && told],
-      ["told", "only in a tool’s result", (trained, told) => !trained && told],
-      ["", "in neither", (trained, told) => !trained && !told],
+      ["learned", "only in the training data", (trained, fromTool) => trained && !fromTool],
+      ["learned from-tool", "in both, so perhaps copied from the tool", (trained, fromTool) => trained && fromTool],
+      ["from-tool", "only in a tool’s result", (trained, fromTool) => !trained && fromTool],
+      ["", "in neither", (trained, fromTool) => !trained && !fromTool],
     ];
     const items = kinds.map(([kind, text, test]) =>
       element("li", {}, element("span", { class: kind }, share(test)), ` of the characters are ${text}.`),
@@ -119,31 +119,32 @@ class Trace {
   }
 }
 
-// The answer's text. Where it matches, it is buttons that lead to the best match there; what a tool told is underlined.
+// The answer's text. Where it matches, it leads to the best match there; what is in a tool's result is underlined.
 function markedAnswer({ answer, spans, tool_runs: toolRuns }, choose) {
   const characters = [...answer]; // places count characters, not UTF-16 units
-  const isTold = covered(characters.length, toolRuns);
+  const isFromTool = covered(characters.length, toolRuns);
   const best = characters.map((_, place) =>
     spans.findIndex(({ characters: [start, end] }) => start <= place && place < end),
   );
   const node = element("p", { class: "traced" });
   let start = 0;
   for (let end = 1; end <= characters.length; end++) {
-    if (end < characters.length && best[end] === best[start] && isTold[end] === isTold[start]) continue;
+    if (end < characters.length && best[end] === best[start] && isFromTool[end] === isFromTool[start]) continue;
     const text = characters.slice(start, end).join("");
-    const told = isTold[start] ? " told" : "";
+    const fromTool = isFromTool[start] ? " from-tool" : "";
     const place = best[start];
-    if (place < 0) node.append(element("span", { class: told.trim() || null }, text));
-    else node.append(matchedText(text, told, place, choose));
+    if (place < 0) node.append(element("span", { class: fromTool.trim() || null }, text));
+    else node.append(matchedText(text, fromTool, place, choose));
     start = end;
   }
   return node;
 }
 
 // A part of the answer that leads to its match. A button would not break across lines.
-function matchedText(text, told, place, choose) {
-  const title = `Match ${place + 1}${told ? ", also in a tool’s result" : ""}`;
-  const properties = { class: `learned${told}`, role: "button", tabindex: "0", title, onclick: () => choose(place) };
+function matchedText(text, fromTool, place, choose) {
+  const title = `Match ${place + 1}${fromTool ? ", also in a tool’s result" : ""}`;
+  const onclick = () => choose(place);
+  const properties = { class: `learned${fromTool}`, role: "button", tabindex: "0", title, onclick };
   const node = element("span", properties, text);
   node.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" && event.key !== " ") return;
@@ -168,7 +169,7 @@ function match(span) {
       "p",
       { class: "soft" },
       details.join(", "),
-      span.from_tool ? element("span", { class: "told" }, " also in a tool’s result") : null,
+      span.from_tool ? element("span", { class: "from-tool" }, " also in a tool’s result") : null,
     ),
   ];
   if (span.page_count) nodes.push(element("h3", {}, counted(span.page_count, "training page")), pages(span.pages));
