@@ -140,7 +140,8 @@ def test_an_answer_leads_to_the_pages_and_conversations_that_have_its_words(view
         assert page.locator(".traced").inner_text() == answer
         marked.first.focus()
         page.keyboard.press("Enter")
-        assert page.evaluate("document.activeElement.id") == "match-0"
+        place = int(marked.first.get_attribute("title").split()[1]) - 1
+        assert page.evaluate("document.activeElement.id") == f"match-{place}"
         items.first.locator("summary").click()
         conversation = items.first.locator(".messages")
         conversation.get_by_text(QUESTION).wait_for()
