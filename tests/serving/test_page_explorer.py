@@ -147,7 +147,7 @@ def test_an_answer_leads_to_the_pages_and_conversations_that_have_its_words(view
         conversation.get_by_text(QUESTION).wait_for()
         assert conversation.locator("mark").inner_text() in answer
         items.first.get_by_role("link", name="http://host.example/0").click()
-        page.locator(".state.kept").wait_for()
+        page.locator(".facts").get_by_text("http://host.example/0").wait_for()
         assert "a.warc.gz" in page.locator(".facts").inner_text()
 
 
