@@ -4,7 +4,7 @@ import { address, followAddress } from "./address.js";
 import { clearProblem, element, showProblem } from "./dom.js";
 
 // Each part is a module, "data_NAME.js", that exports `createPart()`, which returns its node and `show(fields)`.
-const PARTS = {
+const PANES = {
   funnel: "Funnel",
   documents: "Documents",
   thresholds: "Thresholds",
@@ -32,9 +32,9 @@ class Data {
   }
 
   async show({ part = "funnel", ...fields }) {
-    if (!Object.hasOwn(PARTS, part)) return showProblem(`The data has no part ${part}.`);
+    if (!Object.hasOwn(PANES, part)) return showProblem(`The data has no part ${part}.`);
     clearProblem();
-    const links = Object.entries(PARTS).filter(([, title]) => title);
+    const links = Object.entries(PANES).filter(([, title]) => title);
     this.links.replaceChildren(
       ...links.map(([name, title]) => {
         const properties = { href: address("data", { part: name }), "aria-current": name === part ? "true" : null };

@@ -9,7 +9,7 @@ import { facts, table } from "./table.js";
 
 const PERSONAL_DATA = ["email", "ip_address", "ssn", "credit_card", "phone", "iban"]; // columns of the clean corpus
 const PLACEHOLDER = /(<(?:EMAIL|IP_ADDRESS|SSN|CREDIT_CARD|PHONE|IBAN)>)/;
-const PARTS = "what was removed";
+const WITH_REMOVED = "what was removed";
 const REMOVED_BY = { extraction: "removed when the text was extracted", quality: "removed by the quality filter" };
 
 export function createPart() {
@@ -93,7 +93,8 @@ class CaptureHistory {
     const forms = {
       Page: () => foreignFrame("The page as it was crawled", "api/data/raw", `${query}&form=page`),
       Source: async () => {
-        const properties = { class: "reader source", tabindex: "0", role: "region", "aria-label": "Source of the page" };
+        const label = "Source of the page";
+        const properties = { class: "reader source", tabindex: "0", role: "region", "aria-label": label };
         return element("pre", properties, await getText(`api/data/raw?${query}&form=source`));
       },
     };
@@ -107,15 +108,16 @@ class CaptureHistory {
       () => choose("Page"),
       (error) => place.replaceChildren(element("p", {}, error.message)),
     );
-    return element("section", { "aria-label": "As it was crawled" }, head, toggles("Form", Object.keys(forms), choose), place);
+    const buttons = toggles("Form", Object.keys(forms), choose);
+    return element("section", { "aria-label": "As it was crawled" }, head, buttons, place);
   }
 
   // The text that was extracted: with what was removed from the page, or as a stage left it.
   text({ parts, texts }) {
-    const names = [...(parts.length ? [PARTS] : []), ...Object.keys(texts).reverse()];
+    const names = [...(parts.length ? [WITH_REMOVED] : []), ...Object.keys(texts).reverse()];
     const place = element("div", { class: "reader", tabindex: "0", role: "region", "aria-label": "Text" });
     const choose = (name) => {
-      if (name === PARTS) place.replaceChildren(...parts.map(part));
+      if (name === WITH_REMOVED) place.replaceChildren(...parts.map(part));
       else place.replaceChildren(...texts[name].split("\n").map((line) => element("p", {}, ...marked(line))));
     };
     if (names.length) choose(names[0]);

@@ -29,14 +29,14 @@ export function assetGraph(assets, stateOf, choose) {
   return drawing;
 }
 
-// The inputs of each asset without those that are also behind another of its inputs.
+// The inputs of each asset without those that are also upstream of another of its inputs.
 function directInputs(assets) {
   const inputsOf = new Map(assets.map(({ name, inputs }) => [name, inputs]));
-  const behind = new Map(); // all assets upstream of an asset
+  const upstream = new Map(); // all assets that an asset is built from, by name
   for (const { name, inputs } of assets) {
-    behind.set(name, new Set(inputs.flatMap((input) => [input, ...(behind.get(input) ?? [])])));
+    upstream.set(name, new Set(inputs.flatMap((input) => [input, ...(upstream.get(input) ?? [])])));
   }
-  const isIndirect = (input, inputs) => inputs.some((other) => other !== input && behind.get(other)?.has(input));
+  const isIndirect = (input, inputs) => inputs.some((other) => other !== input && upstream.get(other)?.has(input));
   return new Map(
     assets.map(({ name }) => {
       const inputs = inputsOf.get(name).filter((input) => inputsOf.has(input));

@@ -1,4 +1,4 @@
-// Where an answer's words stand in the training data, and which of them are also in a tool's result.
+// Where an answer's words are in the training data, and which of them are also in a tool's result.
 
 import { followAddress } from "./address.js";
 import { getJson, postJson } from "./api.js";
@@ -154,7 +154,7 @@ function matchedText(text, fromTool, place, choose) {
   return node;
 }
 
-// For each of so many places, whether it lies in one of the runs, as [start, end).
+// For each of so many places, whether it is in one of the runs, as [start, end).
 function covered(length, runs) {
   const marks = new Array(length).fill(false);
   for (const [start, end] of runs) marks.fill(true, start, end);
