@@ -53,6 +53,7 @@ SLOW_MODULES = (
     "tests.serving.test_completions",
     "tests.serving.test_page_endpoints",
     "tests.serving.test_page",
+    "tests.serving.test_page_explorer",
     "tests.serving.test_explorer",
     "tests.serving.test_page_votes",
     "tests.preference.test_dpo",

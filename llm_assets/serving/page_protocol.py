@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .protocol import ChatMessage, ModelRequest, SamplingRequest, TokenIds
+from .protocol import ChatMessage, ModelRequest, SamplingRequest, Strict, TokenIds
 
 MOST_CHARACTERS = 20_000  # of a text that is tokenised
 PublishedName = Literal["gpt2", "cl100k_base", "o200k_base"]
@@ -43,6 +43,19 @@ class ContinueRequest(SamplingRequest):
 
     def includes_usage(self) -> bool:
         return False
+
+
+class FrameRequest(Strict):
+    """A page or report to draw in a frame. query: of its address, as the browser will send it."""
+
+    path: Literal["api/data/raw", "api/pipeline/view"]
+    query: Annotated[str, Field(min_length=1, max_length=4000, pattern="^[ -~]+$")]
+
+
+class FrameBody(BaseModel):
+    """address: to be opened within a minute, without the key."""
+
+    address: str
 
 
 class Token(BaseModel):

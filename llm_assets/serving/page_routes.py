@@ -20,11 +20,14 @@ from .bounded_threads import BoundedThreads
 from .encodings import TextReader
 from .errors import invalid
 from .exchange import Exchange
+from .frame_links import signed_link
 from .jobs import Ended, Piece, Prompt, ScoredToken
 from .limits import Limits
 from .page_protocol import (
     ContinueRequest,
     EncodingBody,
+    FrameBody,
+    FrameRequest,
     MergesBody,
     MergesRequest,
     RenderBody,
@@ -55,6 +58,11 @@ def add_page_routes(app: FastAPI, service: Service) -> None:
     async def rendered(body: RenderRequest) -> RenderBody:
         """A conversation as tokens, and which of them are trained."""
         return await threads.run(render_conversation, body, await reader(body.model))
+
+    @app.post("/api/frame")
+    async def frame(body: FrameRequest) -> FrameBody:
+        """The address at which a frame, which cannot send the key, opens a page or report."""
+        return FrameBody(address=signed_link(service.key, f"/{body.path}", body.query).removeprefix("/"))
 
     @app.post("/api/tokenize", response_model_exclude_defaults=True)
     async def tokenized(body: TokenizeRequest) -> TokenizeBody:

@@ -5,5 +5,6 @@ The idea is that of OLMoTrace (Liu et al., arXiv:2504.07096).
 
 from .index import TraceError, TraceIndex
 from .matches import Span, Trace, trace_answer
+from .tool_runs import tool_runs
 
-__all__ = ["Span", "Trace", "TraceError", "TraceIndex", "trace_answer"]
+__all__ = ["Span", "Trace", "TraceError", "TraceIndex", "tool_runs", "trace_answer"]

@@ -297,6 +297,10 @@ def test_a_key_is_required_where_one_is_set(tmp_path):
         assert_error(requests.post(f"{server.url}/api/tokenize", json={"text": "a"}, timeout=60), 401, "key")
         answer = server.get("/v1/models", headers={"Authorization": "Bearer secret", "Origin": "http://evil.example"})
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+        body, path = {"path": "api/data/raw", "query": "crawl=c"}, "/api/data/raw?crawl=c"
+        assert_error(requests.post(f"{server.url}/api/frame", json=body, timeout=60), 401, "key")
+        signed = requests.post(f"{server.url}/api/frame", json=body, headers=behind_proxy, timeout=60).json()["address"]
+        assert server.get(path).status_code == 401 and server.get(f"/{signed}").status_code == 404  # without a store
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])

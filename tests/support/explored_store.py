@@ -14,11 +14,13 @@ from llm_assets.preference.response_pairs import pair_digest
 from llm_assets.recipes import Recipe, WarcFiles
 from llm_assets.recipes.preference import HumanRankings, RankingFile
 from llm_assets.settings import load_settings
+from llm_assets.warc import read_captures
 from llm_assets.web.stages import STAGES as WEB
 from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.stand_ins import stand_in
 from tests.support.stored_checkpoints import build_checkpoints
 from tests.support.tiny_models import ENCODING, TEXTS
+from tests.support.trace_indexes import ENCODING as TRACED
 from tests.support.trace_indexes import write_trace_index
 from tests.support.warcs import page, story, write
 
@@ -26,6 +28,7 @@ HOSTILE = "http://hostile.example/page"
 SHORT = "http://short.example/page"
 MAIL = "ann.smith@mail.example"
 PAIRS = 12
+QUESTION = "Tell me something."  # of the conversations
 RANKED = {  # the ranking that is there from the start
     "question": "Which came first?",
     "first": "The hen.",
@@ -71,9 +74,24 @@ def pairs():
     return rows
 
 
-def trace_stage(folder):
-    """A trace index over the texts of the tiny models."""
-    documents = [[ENCODING.bos, *ENCODING.encode(text)] for text in TEXTS[:20]]
+def conversations_stage():
+    """The conversations that the trace index has: two, whose answers are texts of the tiny models."""
+    rows = [
+        {
+            "conversation": number,
+            "source": "generated",
+            "sources": json.dumps(["known"]),
+            "line": number,
+            "messages": json.dumps([{"role": "user", "content": QUESTION}, {"role": "assistant", "content": text}]),
+        }
+        for number, text in enumerate(TEXTS[:2])
+    ]
+    return stand_in("conversations", {"conversations": rows})
+
+
+def trace_stage(folder, warc):
+    """A trace index over the texts of the tiny models, at the places that a WARC file has for the same URLs."""
+    documents = [[TRACED.bos, *TRACED.encode(text)] for text in TEXTS[:20]]
     write_trace_index(folder, documents, documents[:2])
     tables = {name: [path for path in (folder / name).glob("*.parquet")] for name in ("documents", "conversations")}
 
@@ -84,7 +102,12 @@ def trace_stage(folder):
 
     import polars as pl
 
-    return stand_in("trace_index", {name: pl.read_parquet(paths) for name, paths in tables.items()}, write=copy)
+    frames = {name: pl.read_parquet(paths) for name, paths in tables.items()}
+    offsets = {capture.url: capture.offset for capture in read_captures(warc)}
+    url, places = pl.col("url"), {"warc_offset": offsets, "warc_file": dict.fromkeys(offsets, warc.name)}
+    replaced = [url.replace_strict(by_url, default=pl.col(name)).alias(name) for name, by_url in places.items()]
+    frames["documents"] = frames["documents"].with_columns(replaced)
+    return stand_in("trace_index", frames, write=copy)
 
 
 def explored_workspace(folder: Path, with_checkpoints: bool = False):
@@ -106,7 +129,8 @@ def explored_workspace(folder: Path, with_checkpoints: bool = False):
     corpus += build_checkpoints(data / "artifacts", recipe) if with_checkpoints else []
     prompts = [{"question": row["question"], "split": "train"} for row in pairs()]
     stages = [*corpus, stand_in("response_pairs", {"pairs": pairs(), "prompts": prompts}), HUMAN_RANKINGS]
-    stages += [trace_stage(folder / "trace"), stand_in("rlhf_checkpoint")]
+    stages += [trace_stage(folder / "trace", folder / "warc" / "a.warc.gz"), stand_in("rlhf_checkpoint")]
+    stages.append(conversations_stage())
     workspace = Workspace(recipe, Store(data / "artifacts"), Graph(stages), LocalEngine(1))
     for name, crawl in workspace.graph.keys(recipe):
         if name != "rlhf_checkpoint":

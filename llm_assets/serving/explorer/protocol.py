@@ -11,6 +11,7 @@ from llm_assets.curation.documents import PagePart
 from llm_assets.curation.verdicts import RuleCount
 from llm_assets.preference.arena import Contestant
 from llm_assets.preference.ranking_files import LABELLER
+from llm_assets.tracing import Span
 
 from ..protocol import ChatMessage, Strict
 
@@ -224,6 +225,26 @@ class TraceRequest(Strict):
     messages: Annotated[list[ChatMessage], Field(max_length=2048)] = []
     minimum: Annotated[int, Field(ge=1, le=1000)] = 6
     places: Annotated[int, Field(ge=0, le=100)] = 10
+
+
+class TraceBody(BaseModel):
+    """A `Trace`. tool_runs: places of the answer that are also in results of tools, see `tracing.tool_runs`."""
+
+    answer: str
+    tokens: int
+    spans: list[Span]
+    tool_runs: list[tuple[int, int]]
+    seconds: float
+
+
+class ConversationBody(BaseModel):
+    """A conversation that the assistant was tuned on. source, line: where it comes from. sources: of its exchanges."""
+
+    conversation: int
+    source: str
+    sources: list[str]
+    line: int
+    messages: list[dict[str, Any]]
 
 
 # Rank and arena

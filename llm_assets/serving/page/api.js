@@ -21,6 +21,10 @@ export async function getJson(path) {
   return (await send(path, { method: "GET" })).json();
 }
 
+export async function getText(path) {
+  return (await send(path, { method: "GET" })).text();
+}
+
 export async function postJson(path, body, signal) {
   return (await post(path, body, signal)).json();
 }

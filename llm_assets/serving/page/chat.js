@@ -127,9 +127,18 @@ class Chat {
   actions(message, place) {
     const row = element("div", { class: "row actions" });
     row.append(button("Copy", () => copy(message.content)));
+    if (message.role === "assistant") row.append(button("Trace", () => this.trace(place)));
     if (message.role !== "tool") row.append(button("Edit", () => this.edit(place)));
     if (place === this.messages.length - 1) row.append(button("Regenerate", () => this.regenerate()));
     return row;
+  }
+
+  // Hands an answer over to the view Trace, with the results of tools since the last question.
+  trace(place) {
+    const asked = this.messages.findLastIndex((message, other) => other < place && message.role === "user");
+    const results = this.messages.slice(asked + 1, place).filter((message) => message.role === "tool");
+    this.app.traced = { answer: this.messages[place].content, toolResults: results.map(({ content }) => content) };
+    location.hash = "#trace";
   }
 
   edit(place) {

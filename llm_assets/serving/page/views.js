@@ -8,7 +8,7 @@ export const VIEWS = {
   rank: { title: "Rank" },
   tokens: { title: "Tokens", usesModel: true },
   data: { title: "Data" },
-  trace: { title: "Trace", usesModel: true },
+  trace: { title: "Trace" },
   pipeline: { title: "Pipeline" },
   tour: { title: "Tour" },
 };
