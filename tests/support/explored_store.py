@@ -19,7 +19,7 @@ from llm_assets.web.stages import STAGES as WEB
 from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.stand_ins import stand_in
 from tests.support.stored_checkpoints import build_checkpoints
-from tests.support.tiny_models import ENCODING, TEXTS
+from tests.support.tiny_models import TEXTS
 from tests.support.trace_indexes import ENCODING as TRACED
 from tests.support.trace_indexes import write_trace_index
 from tests.support.warcs import page, story, write
