@@ -141,7 +141,7 @@ class Slider {
 
   description(shares) {
     const { column, drops, threshold, source, breaking, quantiles } = this.rule;
-    const at = (share) => shown(quantiles[shares.indexOf(share)]);
+    const at = (share) => shown(quantiles[shares.indexOf(share)], 3);
     const spread = quantiles.length ? ` 5 % of pages have at most ${at(0.05)}, half ${at(0.5)}, 95 % ${at(0.95)}.` : "";
     const rule = `Drops pages with ${column} ${drops.replaceAll("_", " ")} ${shown(threshold)} (${source}).`;
     return `${rule} ${number(breaking)} pages break it.${spread}`;
@@ -184,8 +184,8 @@ function stepOf(width) {
   return power * [1, 2, 5, 10].find((factor) => width / (factor * power) <= STEPS * 1.001);
 }
 
-function shown(value) {
-  return value.toLocaleString("en", { maximumSignificantDigits: 6 });
+function shown(value, digits = 6) {
+  return value.toLocaleString("en", { maximumSignificantDigits: digits });
 }
 
 function shortened(text) {
