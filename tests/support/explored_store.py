@@ -17,7 +17,6 @@ from llm_assets.settings import load_settings
 from llm_assets.web.stages import STAGES as WEB
 from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.stand_ins import stand_in
-from tests.support.stored_checkpoints import build_checkpoints
 from tests.support.tiny_models import ENCODING, TEXTS
 from tests.support.trace_indexes import write_trace_index
 from tests.support.warcs import page, story, write
@@ -87,10 +86,10 @@ def trace_stage(folder):
     return stand_in("trace_index", {name: pl.read_parquet(paths) for name, paths in tables.items()}, write=copy)
 
 
-def explored_workspace(folder: Path, with_checkpoints: bool = False):
+def explored_workspace(folder: Path, build_further=None):
     """The workspace, with everything built but `rlhf_checkpoint`, and the settings of its data folder.
 
-    with_checkpoints: with the stages of `build_checkpoints`, too.
+    build_further: builds further stages in a store under a recipe, and returns them.
     """
     data = folder / "data"
     write_crawl(folder / "warc")
@@ -103,7 +102,7 @@ def explored_workspace(folder: Path, with_checkpoints: bool = False):
         human_rankings=HumanRankings(files=files),
     )
     corpus = [stage for stage in (*WEB, *CURATION) if stage.name != "corpus_report"]
-    corpus += build_checkpoints(data / "artifacts", recipe) if with_checkpoints else []
+    corpus += build_further(data / "artifacts", recipe) if build_further else []
     prompts = [{"question": row["question"], "split": "train"} for row in pairs()]
     stages = [*corpus, stand_in("response_pairs", {"pairs": pairs(), "prompts": prompts}), HUMAN_RANKINGS]
     stages += [trace_stage(folder / "trace"), stand_in("rlhf_checkpoint")]
@@ -115,9 +114,9 @@ def explored_workspace(folder: Path, with_checkpoints: bool = False):
 
 
 @contextlib.contextmanager
-def explored_server(folder, with_checkpoints=False):
+def explored_server(folder, build_further=None):
     """A server of this workspace, with two chat models in folders."""
-    workspace, settings = explored_workspace(folder, with_checkpoints)
+    workspace, settings = explored_workspace(folder, build_further)
     folders = {"one": write_checkpoint(folder / "one"), "two": write_checkpoint(folder / "two", seed=5)}
     with ModelServer(folders, workspace=workspace, settings=settings) as server:
         yield server
