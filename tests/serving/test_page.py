@@ -258,6 +258,7 @@ def test_the_view_is_in_the_address_and_the_theme_is_remembered(view):
     with view("tokens") as page:
         assert page.title() == "Tokens · llm-assets"
         page.get_by_role("link", name="Base model").click()
+        page.get_by_role("heading", name="Base model").wait_for()
         assert page.url.endswith("#base") and page.title() == "Base model · llm-assets"
         assert page.get_by_role("link", name="Base model").get_attribute("aria-current") == "page"
         page.get_by_label("Theme").select_option("dark")
@@ -344,6 +345,7 @@ def test_views_fit_on_a_phone(view, monkeypatch):
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         for name in ("Chat", "Base model", "Tokens"):
             page.get_by_role("link", name=name).click()
+            page.get_by_role("heading", name=name, exact=True, level=1).wait_for()
             if name == "Base model":
                 write_document(page).nth(2).click()
             assert page.evaluate(overflow) <= 0, name

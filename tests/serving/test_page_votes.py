@@ -8,6 +8,7 @@ from llm_assets.model.chat import encode_text
 from tests.support.browser import chromium, serious_faults, view_opener
 from tests.support.explored_store import PAIRS, explored_server
 from tests.support.model_server import SHAPE, script_tokens
+from tests.support.stored_checkpoints import build_checkpoints
 from tests.support.tiny_models import ENCODING
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><b>bold</b>'
@@ -15,7 +16,7 @@ HOSTILE = '<img src=x onerror="window.hacked=1"><b>bold</b>'
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with explored_server(tmp_path_factory.mktemp("explored"), with_checkpoints=True) as running:
+    with explored_server(tmp_path_factory.mktemp("explored"), build_checkpoints) as running:
         yield running
 
 

@@ -110,10 +110,10 @@ def trace_stage(folder, warc):
     return stand_in("trace_index", frames, write=copy)
 
 
-def explored_workspace(folder: Path, with_checkpoints: bool = False):
+def explored_workspace(folder: Path, build_further=None):
     """The workspace, with everything built but `rlhf_checkpoint`, and the settings of its data folder.
 
-    with_checkpoints: with the stages of `build_checkpoints`, too.
+    build_further: builds further stages in a store under a recipe, and returns them.
     """
     data = folder / "data"
     write_crawl(folder / "warc")
@@ -126,7 +126,7 @@ def explored_workspace(folder: Path, with_checkpoints: bool = False):
         human_rankings=HumanRankings(files=files),
     )
     corpus = [stage for stage in (*WEB, *CURATION) if stage.name != "corpus_report"]
-    corpus += build_checkpoints(data / "artifacts", recipe) if with_checkpoints else []
+    corpus += build_further(data / "artifacts", recipe) if build_further else []
     prompts = [{"question": row["question"], "split": "train"} for row in pairs()]
     stages = [*corpus, stand_in("response_pairs", {"pairs": pairs(), "prompts": prompts}), HUMAN_RANKINGS]
     stages += [trace_stage(folder / "trace", folder / "warc" / "a.warc.gz"), stand_in("rlhf_checkpoint")]
@@ -139,9 +139,9 @@ def explored_workspace(folder: Path, with_checkpoints: bool = False):
 
 
 @contextlib.contextmanager
-def explored_server(folder, with_checkpoints=False):
+def explored_server(folder, build_further=None):
     """A server of this workspace, with two chat models in folders."""
-    workspace, settings = explored_workspace(folder, with_checkpoints)
+    workspace, settings = explored_workspace(folder, build_further)
     folders = {"one": write_checkpoint(folder / "one"), "two": write_checkpoint(folder / "two", seed=5)}
     with ModelServer(folders, workspace=workspace, settings=settings) as server:
         yield server

@@ -1,5 +1,5 @@
 // The views, in the order of the navigation. Each is a module of its own, "NAME.js", that is loaded when it is first
-// shown and exports `createView(app)`, which returns the view's node. usesModel: whether it asks the chosen model.
+// shown and exports `createView(app)`, which returns the view's node. usesModel: whether it uses the chosen model.
 
 export const VIEWS = {
   chat: { title: "Chat", usesModel: true },
