@@ -18,7 +18,6 @@ from llm_assets.warc import read_captures
 from llm_assets.web.stages import STAGES as WEB
 from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.stand_ins import stand_in
-from tests.support.stored_checkpoints import build_checkpoints
 from tests.support.tiny_models import TEXTS
 from tests.support.trace_indexes import ENCODING as TRACED
 from tests.support.trace_indexes import write_trace_index
