@@ -76,9 +76,8 @@ class RequestChecks:
             message = f"the host {host[:100]!r} is not served; use 127.0.0.1 or localhost"
             raise ApiError(403, message, "host_not_allowed")
         is_open = scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER)
-        is_open = is_open or (
-            scope["method"] == "GET" and is_signed(self.key, scope["path"], scope["query_string"].decode("latin-1"))
-        )
+        query = scope.get("query_string", b"").decode("latin-1")
+        is_open = is_open or (scope["method"] == "GET" and is_signed(self.key, scope["path"], query))
         if self.key and not is_open:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             is_right = hmac.compare_digest(given.strip().encode(), self.key.encode())

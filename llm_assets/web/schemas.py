@@ -141,7 +141,7 @@ class LocatedCaptures(pa.DataFrameModel):
     payload_digest: str = pa.Field(nullable=True)
     source_file: str = pa.Field(str_length={"min_value": 1})
     source_offset: pl.Int64 = pa.Field(ge=0)
-    source_length: pl.Int64 = pa.Field(gt=0)
+    source_length: pl.Int64 = pa.Field(ge=1)
     warc_file: str = pa.Field(str_length={"min_value": 1})
 
 

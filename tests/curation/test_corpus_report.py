@@ -31,7 +31,7 @@ def built(tmp_path_factory):
 def test_the_page_is_drawn_from_stored_files_alone(built, tmp_path):
     artifacts, workspace = built
     stored = artifacts["corpus_report"]
-    report = replace(stored, path=shutil.copytree(stored.path, tmp_path / "report"))
+    report = replace(stored, folder=shutil.copytree(stored.path, tmp_path / "report"))
     page = report.view(REPORT)
     assert REPORT not in report.record.files and report.record.views == [REPORT]
     first = page.read_text()

@@ -94,7 +94,7 @@ def missing_assets(recipe: Recipe) -> set[str]:
 def with_changed_columns(artifact: Artifact, folder: Path, table: str, columns: Mapping[str, pl.Expr]) -> Artifact:
     """A copy of an artifact in `folder` with other columns in one of its tables."""
     shutil.copytree(artifact.path, folder)
-    copy = replace(artifact, path=folder)
+    copy = replace(artifact, folder=folder)
     (path,) = copy.table(table)
     pl.read_parquet(path).with_columns(**columns).write_parquet(path)
     return copy
