@@ -185,7 +185,8 @@ class RemoteStore(Store):
         for item in self.objects.list(STAGING):
             by_place.setdefault("/".join(item.key.split("/")[1:4]), []).append(item)
         for place, items in by_place.items():
-            age = (self.objects.now() - max(item.modified for item in items)).total_seconds()
+            # The store's time is known to a second, from below.
+            age = max(0.0, (self.objects.now() - max(item.modified for item in items)).total_seconds())
             announced = self.objects.get(f"{STAGING}/{place}/{_ANNOUNCED}")
             if age < days * 86_400 or announced is None:
                 continue
