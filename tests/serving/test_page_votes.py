@@ -46,8 +46,8 @@ def choose(page, *names):
 
 
 def ask_for_less(route):
-    """Let a request to two models through, with fewer tokens."""
-    route.continue_(post_data=json.dumps({**route.request.post_data_json, "max_tokens": 8}))
+    """Let a request to two models through, with fewer tokens and without chance: an empty answer would be refused."""
+    route.continue_(post_data=json.dumps({**route.request.post_data_json, "max_tokens": 8, "temperature": 0}))
 
 
 # Compare
