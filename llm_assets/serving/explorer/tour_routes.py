@@ -14,7 +14,7 @@ from llm_assets.tour.visit import NothingToShow
 
 from ..bounded_threads import BoundedThreads
 from ..errors import ApiError
-from .reading import Reader
+from .reading import Reader, with_statuses
 
 WAITING = 16  # steps that wait for the one that is being taken
 
@@ -60,7 +60,7 @@ def add_tour(router: APIRouter, reader: Reader) -> None:
             place = find_step(name)
         except TourError as error:
             raise ApiError(404, str(error), "not_found", "name") from error
-        return await threads.run(walk.take, place)
+        return await threads.run(with_statuses, partial(walk.take, place))
 
 
 def _steps(reader: Reader) -> TourBody:
