@@ -168,8 +168,8 @@ def test_a_vote_is_stored_beside_40_statements_that_do_not_end(server, monkeypat
             running = sql_routes.RUNNING + sql_routes.WAITING
             while sum(statement.done() for statement in statements) < 40 - running:
                 time.sleep(0.01)
-            pair = requests.post(f"{server.url}/api/rank/next", json={"labeller": "fay"}, timeout=10).json()["pair"]
-            vote = {"labeller": "fay", "pair": pair["pair"], "vote": "tie"}
+            fresh = {"question": "Who waits?", "first": "Nobody.", "second": "Everybody."}
+            vote = {"labeller": "fay", "fresh": fresh, "vote": "tie"}
             assert requests.post(f"{server.url}/api/rank/votes", json=vote, timeout=10).status_code == 201
         finally:
             release.set()

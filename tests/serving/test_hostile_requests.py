@@ -153,7 +153,7 @@ def test_every_way_to_write_this_machine_is_served(server, host):
 def test_the_address_that_a_server_listens_on_is_served():
     checks = RequestChecks(None, LIMITS, host="127.0.0.2")
     headers = {"host": "127.0.0.2:8000", "content-type": "application/json"}
-    checks._check({"path": "/v1/models", "method": "GET"}, headers)
+    checks._check({"path": "/v1/models", "method": "GET", "query_string": b""}, headers)
 
 
 LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
