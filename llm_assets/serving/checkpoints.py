@@ -125,7 +125,7 @@ class Checkpoints:
         return folder
 
     def is_stale(self, name: str) -> bool:
-        """Whether the checkpoint of this name would be built anew by the recipe."""
+        """Whether the checkpoint of this name has inputs that changed since it was built."""
         return name in self._stale
 
     def names(self) -> list[str]:

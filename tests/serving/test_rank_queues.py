@@ -76,14 +76,14 @@ def test_what_was_skipped_stays_skipped_however_much_else_is_read(workspace, tmp
 
 
 def test_a_value_that_is_used_stays_in_memory():
-    reader, made = Reader(None, None), []
+    reader, computed_keys = Reader(None, None), []
 
     def remembered(key):
-        return reader.remembered(key, lambda: made.append(key) or key, 1000.0)
+        return reader.remembered(key, lambda: computed_keys.append(key) or key, 1000.0)
 
     for key in range(reading.REMEMBERED):
         remembered(key)
     remembered(0)
     for key in range(reading.REMEMBERED, 2 * reading.REMEMBERED - 1):
         remembered(key)
-    assert remembered(0) == 0 and made.count(0) == 1 and len(reader._locks) == reading.REMEMBERED
+    assert remembered(0) == 0 and computed_keys.count(0) == 1 and len(reader._locks) == reading.REMEMBERED

@@ -70,7 +70,11 @@ class Tour {
     if (!step.report) return [];
     const label = `What the step “${step.title}” shows`;
     return [
-      element("pre", { class: "lines", role: "region", tabindex: "0", "aria-label": label }, step.report.lines.join("\n")),
+      element(
+        "pre",
+        { class: "lines", role: "region", tabindex: "0", "aria-label": label },
+        step.report.lines.join("\n"),
+      ),
       ...step.report.notices.map((notice) => element("p", { class: "panel" }, notice)),
     ];
   }
