@@ -166,7 +166,8 @@ def test_a_vote_is_stored_beside_40_statements_that_do_not_end(server, monkeypat
         try:
             statements = [pool.submit(post, server, "data/sql", sql="SELECT 1") for _ in range(40)]
             running = sql_routes.RUNNING + sql_routes.WAITING
-            while sum(statement.done() for statement in statements) < 40 - running:
+            deadline = time.monotonic() + 20
+            while sum(statement.done() for statement in statements) < 40 - running and time.monotonic() < deadline:
                 time.sleep(0.01)
             fresh = {"question": "Who waits?", "first": "Nobody.", "second": "Everybody."}
             vote = {"labeller": "fay", "fresh": fresh, "vote": "tie"}
