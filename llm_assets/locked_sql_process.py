@@ -10,6 +10,8 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -18,6 +20,7 @@ from fsspec import AbstractFileSystem
 
 PROCESS_MEMORY = 1 << 30  # bytes of addresses for Python and DuckDB themselves, which use little of them
 OUTPUT = 8 << 20  # bytes of the result, about
+CUT = "…"  # where something was left out
 PROTOCOL = "table"
 READ_ONLY = "tables can only be read"
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
@@ -111,20 +114,54 @@ def locked_connection(job: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def plain(value: Any, characters: int) -> Any:
-    """A JSON value: long texts are cut; numbers that JSON lacks, dates and bytes are texts."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 1 << 53 else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {str(name): plain(item, characters) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item, characters) for item in value]
-    text = value[:characters].hex() if isinstance(value, bytes) else str(value)
-    return text if len(text) <= characters else f"{text[:characters]}…"
+@dataclass
+class PlainValues:
+    """Makes JSON values. characters: of a text. left: bytes of JSON that may still be written, about."""
+
+    characters: int
+    left: int
+
+    def plain(self, value: Any) -> Any:
+        """A JSON value: what is too long ends with "…"; numbers that JSON lacks, dates and bytes are texts."""
+        if self.left <= 0:
+            return CUT
+        if isinstance(value, dict):
+            return self._plain_struct(value)
+        if isinstance(value, (list, tuple)):
+            return self._plain_list(value)
+        scalar = self._scalar(value)
+        self.left -= len(json.dumps(scalar)) + 2
+        return scalar
+
+    def _plain_struct(self, value: dict[Any, Any]) -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        for name, item in value.items():
+            if self.left <= 0:
+                items[CUT] = CUT
+                break
+            items[self._scalar(str(name))] = self.plain(item)
+            self.left -= len(json.dumps(str(name)[: self.characters])) + 4
+        return items
+
+    def _plain_list(self, value: Sequence[Any]) -> list[Any]:
+        items: list[Any] = []
+        for item in value:
+            items.append(self.plain(item))
+            if self.left <= 0:
+                break
+        if len(items) < len(value):
+            items.append(CUT)
+        return items
+
+    def _scalar(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return value if abs(value) < 1 << 53 else str(value)
+        if isinstance(value, float):
+            return value if math.isfinite(value) else str(value)
+        text = value[: self.characters].hex() if isinstance(value, bytes) else str(value)
+        return text if len(text) <= self.characters else f"{text[: self.characters]}{CUT}"
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -135,9 +172,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     connection.execute(statement)
     description = connection.description
     rows: list[list[Any]] = []
-    size, to_skip = 0, job["skip"]
+    values, to_skip = PlainValues(job["characters"], OUTPUT), job["skip"]
     more = True
-    while len(rows) < job["rows"] and size < OUTPUT:
+    while len(rows) < job["rows"] and values.left > 0:
         row = connection.fetchone()
         if row is None:
             more = False
@@ -145,8 +182,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         if to_skip:
             to_skip -= 1
             continue
-        rows.append([plain(value, job["characters"]) for value in row])
-        size += len(json.dumps(rows[-1]))
+        rows.append([values.plain(value) for value in row])
     if more:
         more = connection.fetchone() is not None
     return {

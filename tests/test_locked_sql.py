@@ -1,11 +1,13 @@
 """SQL of people who are not trusted: what is refused, what is limited, and what still works."""
 
+import json
 import os
 from dataclasses import replace
 
 import polars as pl
 import pytest
 
+from llm_assets import locked_sql_process
 from llm_assets.locked_sql import LockedSqlError, SqlLimits, run_locked_sql, sql_job
 from llm_assets.locked_sql_process import answer
 
@@ -144,3 +146,21 @@ def test_every_type_of_value_becomes_json(tables):
     values = "NULL, 'nan'::DOUBLE, 1::HUGEINT << 100, DATE '2026-01-02', [1, 2], {'a': 1}, 'ab'::BLOB, true"
     (row,) = run_locked_sql(tables, f"SELECT {values}, 1.5::DECIMAL(4, 1)", LIMITS).rows
     assert row == [None, "nan", str(1 << 100), "2026-01-02", [1, 2], {"a": 1}, "6162", True, "1.5"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "range(30000)",
+        "list_transform(range(3000), lambda x: repeat('y', 40))",
+        "list_transform(range(9000), lambda x: {'name': x})",
+        "list_transform(range(3000), lambda x: [NULL, NULL, NULL, NULL, NULL])",
+        "map(range(9000), range(9000))",
+    ],
+)
+def test_a_single_row_does_not_exceed_the_output(tables, monkeypatch, value):
+    monkeypatch.setattr(locked_sql_process, "OUTPUT", 1 << 16)
+    result = answer(sql_job(tables, f"SELECT {value}, 1 FROM range(3)", LIMITS))
+    assert 0.5 < len(json.dumps(result)) / (1 << 16) < 1.1
+    ((row, _),) = result["rows"]
+    assert result["more"] and "…" in json.dumps(row, ensure_ascii=False)[-12:]

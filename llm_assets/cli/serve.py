@@ -6,6 +6,7 @@ import click
 
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.graph import open_workspace
+from llm_assets.serving.errors import ApiError
 from llm_assets.serving.limits import Limits
 from llm_assets.serving.server import (
     KEY_VARIABLE,
@@ -77,6 +78,10 @@ def serve(
     address.check()
     workspace = open_workspace(recipe)
     chosen = named_checkpoints(workspace, checkpoints)
+    try:
+        chosen.find(None)
+    except ApiError as error:
+        click.echo(f"warning: {error}; until then, the page shows the data and the pipeline", err=True)
     TrainingDevices.from_environment().to_environment()
     memory = int(limits.pop("memory") * GIB)
     with open_tools(workspace, ("search", "python")) as tools:

@@ -40,12 +40,15 @@ class CorpusError(ValueError):
 
 
 def named_crawls(workspace: Workspace, names: Sequence[str]) -> list[str]:
-    """The crawls of these names, or all that the recipe reads. Raises CorpusError for a name that is no crawl's."""
+    """The crawls of these names, each once, or all that the recipe reads.
+
+    Raises CorpusError for a name that is no crawl's.
+    """
     known = workspace.recipe.sources()
     for name in names:
         if name not in known:
             raise CorpusError(f"no crawl {name[:100]!r}; available: {', '.join(sorted(known))}")
-    return list(names) or workspace.recipe.corpus()
+    return list(dict.fromkeys(names)) or workspace.recipe.corpus()
 
 
 def tables(workspace: Workspace, crawls: Sequence[str]) -> duckdb.DuckDBPyConnection:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llm_assets.artifacts import Workspace
+from llm_assets.artifacts import Artifact, Workspace
 from llm_assets.artifacts.record import fsync_path
 from llm_assets.artifacts.tables import read_table
 from llm_assets.dialogue.splits import stable_share
@@ -25,6 +25,7 @@ from .preference_files import read_rankings
 from .response_pairs import pair_digest
 
 RANKINGS, ARENA = "rankings", "rankings/arena"  # folders below the data folder
+ADVERSARIAL = "rlhf_checkpoint"  # the stage with the pairs that misled the reward model
 BOTH_BAD = "both_bad"  # a vote; stored as a tie with the field `both_bad`, since neither answer is preferred
 VOTES = ("first", "second", "tie", BOTH_BAD)
 LABELLER = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"  # a labeller's name that is the name of a file
@@ -46,8 +47,16 @@ def rankings_file(data: Path, labeller: str, folder: str = RANKINGS) -> Path:
 
 def pairs_to_rank(workspace: Workspace, adversarial: bool = False) -> list[dict[str, Any]]:
     """The pairs of response_pairs, or those of rlhf_checkpoint that misled the reward model. Raises NotBuilt."""
-    stage, table = ("rlhf_checkpoint", "adversarial") if adversarial else ("response_pairs", "pairs")
-    files = workspace.resolver().artifact(stage, None).table(table)
+    return pairs_of(workspace.resolver().artifact(stage_of_pairs(adversarial), None))
+
+
+def stage_of_pairs(adversarial: bool) -> str:
+    return ADVERSARIAL if adversarial else "response_pairs"
+
+
+def pairs_of(artifact: Artifact) -> list[dict[str, Any]]:
+    """The pairs to rank of an artifact of one of these two stages."""
+    files = artifact.table("adversarial" if artifact.record.asset == ADVERSARIAL else "pairs")
     return read_table(files).to_dicts() if files else []
 
 
@@ -138,14 +147,14 @@ class PairQueue:
         self.pairs = in_order(self.pairs, self.seed)
         self.by_id = {str(pair["pair"]): pair for pair in self.pairs}
 
-    def next(self, labeller: str, skipped: str | None = None) -> tuple[Pair | None, int]:
-        """The pair that this labeller ranks next, None at the end, and how many are left for them.
+    def next(self, labeller: str, skipped: str | None = None) -> tuple[Pair | None, int, int]:
+        """The pair that this labeller ranks next, None at the end, and how many are left for them, and ranked by them.
 
         skipped: a pair that the labeller does not want to rank; it does not come again.
         """
         path = rankings_file(self.folder, labeller)
         with self._lock:
-            if skipped is not None:
+            if skipped in self.by_id:
                 self._skipped.setdefault(labeller, set()).add(skipped)
             now = time.monotonic()
             self._held = {
@@ -154,7 +163,8 @@ class PairQueue:
                 if holder != labeller and now - since < HELD_SECONDS
             }
             ranked = self._ranked_by_all()
-            done = ranked.get(path.stem, set()) | self._skipped.get(labeller, set())
+            ranked_here = ranked.get(path.stem, set()) & self.by_id.keys()
+            done = ranked_here | self._skipped.get(labeller, set())
             others = set().union(*(pairs for name, pairs in ranked.items() if name != path.stem))
             left = [pair for pair in self.pairs if pair["pair"] not in done]
             ready = [pair for pair in left if pair["pair"] not in self._held] or left
@@ -162,7 +172,7 @@ class PairQueue:
             chosen = next(fresh, None) or next(iter(ready), None)
             if chosen is not None:
                 self._held[str(chosen["pair"])] = (labeller, now)
-            return chosen, len(left)
+            return chosen, len(left), len(ranked_here)
 
     def _is_shared(self, pair: Pair) -> bool:
         return stable_share("ranked again", str(self.seed), str(pair["pair"])) < AGAIN

@@ -131,6 +131,7 @@ def _model(service: Service, name: str) -> dict[str, Any]:
         "tools": [tool for tool in facts.tools if tool in service.tools],
         "context": facts.context,
         "default": name == service.checkpoints.default,
+        "stale": service.checkpoints.is_stale(name),
     }
 
 

@@ -62,6 +62,9 @@ class Checkpoints:
     folders: by name, those that whoever started the server named. A request names no paths: other names are looked up
     in the workspace's store. default: name of the one that a request without a name gets; without it, the last model
     that the recipe trains. named: others that were named, which are listed as well.
+
+    An asset whose inputs have changed since, as a vote changes those of the models that rankings train, is answered by
+    the checkpoint that was last found for it, as long as that exists (`is_stale`).
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class Checkpoints:
             default = MODELS[released_model(workspace.graph.stages)]
         self.default = default or next(iter(folders))
         self._remembered: dict[str, tuple[float, Path]] = {}
+        self._latest: dict[str, Path] = {}  # by name of an asset or stage
+        self._stale: set[str] = set()
         self._lock = threading.Lock()
 
     def find(self, name: str | None) -> tuple[str, Path]:
@@ -89,6 +94,7 @@ class Checkpoints:
             folder = self._look_up(name)
         if not (folder / SHAPE).is_file():
             self._remembered.pop(name, None)
+            self._latest.pop(name, None)
             raise _missing(f"model {name!r} has been deleted from the store")
         return name, folder
 
@@ -98,14 +104,29 @@ class Checkpoints:
             since, folder = self._remembered.get(name, (0.0, Path()))
             if since and time.monotonic() - since < REMEMBERED_SECONDS:
                 return folder
-            try:
-                folder = find_checkpoint(name, self.workspace)
-            except (ArtifactError, ModelError) as error:
-                raise _missing(str(error)) from error
+            folder = self._current_or_latest(name, self.workspace)
             if len(self._remembered) > 256:
                 self._remembered.clear()
             self._remembered[name] = time.monotonic(), folder
             return folder
+
+    def _current_or_latest(self, name: str, workspace: Workspace) -> Path:
+        try:
+            folder = find_checkpoint(name, workspace)
+        except (ArtifactError, ModelError) as error:
+            latest = self._latest.get(name)
+            if latest is None or not (latest / SHAPE).is_file():
+                raise _missing(str(error)) from error
+            self._stale.add(name)
+            return latest
+        if name in workspace.graph.stages or f"{name}_checkpoint" in workspace.graph.stages:
+            self._latest[name] = folder
+        self._stale.discard(name)
+        return folder
+
+    def is_stale(self, name: str) -> bool:
+        """Whether the checkpoint of this name has inputs that changed since it was built."""
+        return name in self._stale
 
     def names(self) -> list[str]:
         """The default one, those that were named, and those of the recipe that are built; each once."""

@@ -222,7 +222,7 @@ class ModelBody(BaseModel):
 
     The fields after `owned_by` are not OpenAI's. chat: whether it has been trained on conversations. tools: those that
     it has learnt to call and that the server runs. context: tokens that it holds. default: whether it answers requests
-    that name no model.
+    that name no model. stale: whether its inputs have changed since it was built.
     """
 
     id: str
@@ -233,6 +233,7 @@ class ModelBody(BaseModel):
     tools: list[str]
     context: int
     default: bool
+    stale: bool
 
 
 class ModelList(BaseModel):

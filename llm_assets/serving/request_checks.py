@@ -35,9 +35,10 @@ class SlowReader(Exception):
 class RequestChecks:
     """ASGI middleware. key: the bearer key; empty for none. host: on which the server listens.
 
-    A page of another website can make a browser send requests to this machine. Without CORS it reads no answer; it
-    cannot send JSON either, and a name that it has pointed at this machine (DNS rebinding) is refused. Where a key is
-    required the name may be any, such as that of a proxy: the page does not have the key.
+    A page of another website can make a browser send requests to this machine. Without CORS it reads no answer, and it
+    cannot send JSON. Browsers mark its requests (Sec-Fetch-Site), of which only links to the page are answered. A name
+    that it has pointed at this machine (DNS rebinding) is refused. Where a key is required the name may be any, such as
+    that of a proxy: the page does not have the key.
     """
 
     def __init__(self, app: Any, limits: Limits, key: str = "", host: str = "127.0.0.1"):
@@ -75,6 +76,8 @@ class RequestChecks:
         if not self.key and (match is None or (match[1] or match[2]) not in self.hosts):
             message = f"the host {host[:100]!r} is not served; use 127.0.0.1 or localhost"
             raise ApiError(403, message, "host_not_allowed")
+        if headers.get("sec-fetch-site") == "cross-site" and not _is_link_to_page(scope, headers):
+            raise ApiError(403, "a page of another website may not send requests", "cross_site")
         is_open = scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER)
         query = scope.get("query_string", b"").decode("latin-1")
         is_open = is_open or (scope["method"] == "GET" and is_signed(self.key, scope["path"], query))
@@ -108,6 +111,12 @@ class RequestChecks:
         body = b"".join(chunks)
         check_characters(body)
         return body
+
+
+def _is_link_to_page(scope: Message, headers: dict[str, str]) -> bool:
+    """Whether a browser opens the page in a tab of its own, as when a link is followed."""
+    is_tab = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return is_tab and scope["method"] == "GET" and scope["path"] == "/"
 
 
 def check_characters(body: bytes) -> None:

@@ -77,7 +77,8 @@ def named_folders(words: tuple[str, ...]) -> dict[str, Path]:
 def named_checkpoints(workspace: Workspace, words: tuple[str, ...]) -> Checkpoints:
     """The checkpoints of a server that is started with these names; the first is the default.
 
-    Raises ModelError or NotBuilt if one of them, or the last model of the recipe, does not exist.
+    Raises ModelError or NotBuilt if one of them does not exist. Without names, the default is the last model of the
+    recipe, which may not be built yet.
     """
     from .checkpoints import find_checkpoint
 
@@ -85,7 +86,7 @@ def named_checkpoints(workspace: Workspace, words: tuple[str, ...]) -> Checkpoin
     paths = {word: Path(word).expanduser() for word in words}
     names = tuple(path.resolve().name if (path / SHAPE).is_file() else word for word, path in paths.items())
     checkpoints = Checkpoints(workspace, folders, names[0] if names else None, names)
-    for name in names or (checkpoints.default,):
+    for name in names:
         if name not in folders:
             find_checkpoint(name, workspace)
     return checkpoints

@@ -34,11 +34,13 @@ class NothingToShow(Exception):
 class Visit:
     """A recipe's artifacts and models. Use it as a context manager, which closes the tools at the end.
 
-    notices: what the folders of the models say about pages that were taken down since.
+    notices: what the folders of the models say about pages that were taken down since. read: identities of the assets
+    that were looked up; None for those that are not built.
     """
 
     workspace: Workspace
     notices: dict[str, None] = field(default_factory=dict)
+    read: dict[str, str | None] = field(default_factory=dict)
     _engines: dict[str, Engine] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -53,6 +55,12 @@ class Visit:
 
         Raises NotBuilt, with the command that builds it.
         """
+        self.read[asset] = None
+        artifact = self._artifact(asset)
+        self.read[asset] = artifact.record.identity
+        return artifact
+
+    def _artifact(self, asset: str) -> Artifact:
         resolver, stage = self.workspace.resolver(), self.workspace.graph[asset]
         if not stage.per_crawl:
             return resolver.artifact(asset, None)
@@ -64,7 +72,9 @@ class Visit:
 
     def has(self, asset: str) -> bool:
         """Whether an asset without partitions is built."""
-        return self.workspace.resolver().resolve(asset, None).artifact is not None
+        artifact = self.workspace.resolver().resolve(asset, None).artifact
+        self.read[asset] = artifact and artifact.record.identity
+        return artifact is not None
 
     def table(self, asset: str, table: str) -> pl.DataFrame:
         return read_table(self.artifact(asset).table(table))

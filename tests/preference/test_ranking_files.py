@@ -73,30 +73,31 @@ def test_a_full_disk_acknowledges_nothing(tmp_path, monkeypatch):
 
 def test_everybody_goes_through_one_order_without_holding_up_others(tmp_path):
     queue = PairQueue(PAIRS, tmp_path)
-    first, left = queue.next("ann")
+    first, left, _ = queue.next("ann")
     assert left == len(PAIRS) and queue.next("ann")[0] == first  # until it is ranked
-    second, _ = queue.next("bob")
+    second, *_ = queue.next("bob")
     assert second != first
     add_ranking(rankings_file(tmp_path, "ann"), first, "tie", "ann")
-    third, left = queue.next("ann")
+    third, left, _ = queue.next("ann")
     assert third["pair"] not in (first["pair"], second["pair"]) and left == len(PAIRS) - 1
-    skipped, left = queue.next("ann", skipped=third["pair"])
-    assert skipped["pair"] != third["pair"] and left == len(PAIRS) - 2
+    skipped, left, ranked = queue.next("ann", skipped=third["pair"])
+    assert skipped["pair"] != third["pair"] and left == len(PAIRS) - 2 and ranked == 1
+    assert queue.next("ann", skipped="no pair")[1:] == (left, ranked) and "no pair" not in queue._skipped["ann"]
 
 
 def test_one_ranks_what_nobody_has_ranked_before_what_others_have(tmp_path):
     queue = PairQueue(PAIRS, tmp_path)
     ann = []
     for _ in range(20):
-        pair, _ = queue.next("ann")
+        pair, *_ = queue.next("ann")
         ann.append(pair["pair"])
         add_ranking(rankings_file(tmp_path, "ann"), pair, "first", "ann")
     bob = []
     for _ in PAIRS:
-        pair, _ = queue.next("bob")
+        pair, *_ = queue.next("bob")
         bob.append(pair["pair"])
         add_ranking(rankings_file(tmp_path, "bob"), pair, "second", "bob")
-    assert len(set(bob)) == len(PAIRS) and queue.next("bob") == (None, 0)
+    assert len(set(bob)) == len(PAIRS) and queue.next("bob") == (None, 0, len(PAIRS))
     shared = [pair for pair in bob[:24] if pair in ann]
     assert 0 < len(shared) < 12 and set(bob[-10:]) <= set(ann)
 

@@ -69,9 +69,11 @@ def test_other_names_are_no_models(workspace, tmp_path, name):
         assert error.value.status == 404 and error.value.code == "model_not_found"
 
 
-def test_a_server_does_not_start_without_its_default_model(workspace):
+def test_a_server_starts_without_the_recipes_last_model_but_not_without_a_named_one(workspace):
+    with pytest.raises(ApiError, match="rlhf_checkpoint is not built"):
+        named_checkpoints(workspace, ()).find(None)
     with pytest.raises(NotBuilt):
-        named_checkpoints(workspace, ())
+        named_checkpoints(workspace, ("rlhf",))
     with pytest.raises(ModelError, match="no checkpoint 'nothing'"):
         named_checkpoints(workspace, ("sft", "nothing"))
 

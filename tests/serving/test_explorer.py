@@ -5,14 +5,22 @@ import re
 import shutil
 import subprocess
 import threading
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import duckdb
 import pytest
 import requests
 
 from llm_assets.artifacts.explain import explain
+from llm_assets.locked_sql import LockedSqlError
 from llm_assets.model.assistant import ASSISTANT
+from llm_assets.model.encoding import TokenizerError
+from llm_assets.model.shape import ModelError
+from llm_assets.serving.explorer import data_routes, sql_routes, tour_routes
 from llm_assets.settings import PROJECT
+from llm_assets.warc.records import WarcError
 from tests.support.explored_store import HOSTILE, MAIL, PAIRS, SHORT, explored_server
 from tests.support.tiny_models import TEXTS
 
@@ -113,6 +121,9 @@ def test_what_other_thresholds_would_do(server):
     assert body["kept_before"] == 8 and body["kept_after"] == 0 and body["now_dropped"] == 8
     assert {"rule": "min_words", "before": 0, "after": 8} in body["rules"]
     assert len(body["dropped_samples"]) == 2 and body["dropped_samples"][0]["rule"] == "min_words"
+    twice = post(server, "data/what-if", thresholds={"min_words": 10_000}, crawls=["c", "c"]).json()
+    assert twice["pages"] == 8 and twice["now_dropped"] == 8  # a crawl that is named twice is read once
+    assert get(server, "data/documents", crawl=["c", "c"]).json()["total"] == 9
     off = post(server, "data/what-if", thresholds={"min_words": None}).json()
     assert off["now_dropped"] == off["now_kept"] == 0
 
@@ -141,6 +152,30 @@ def test_hostile_sql_is_refused_and_nobody_else_notices(server):
     for response in (future.result() for future in refused):
         assert response.status_code == 400 and response.json()["error"]["message"]
     assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_a_vote_is_stored_beside_40_statements_that_do_not_end(server, monkeypatch):
+    release = threading.Event()
+
+    def endless(*arguments):
+        assert release.wait(60)
+        raise LockedSqlError("the statement took too long")
+
+    monkeypatch.setattr(sql_routes, "run_locked_sql", endless)
+    with ThreadPoolExecutor(40) as pool:
+        try:
+            statements = [pool.submit(post, server, "data/sql", sql="SELECT 1") for _ in range(40)]
+            running = sql_routes.RUNNING + sql_routes.WAITING
+            deadline = time.monotonic() + 20
+            while sum(statement.done() for statement in statements) < 40 - running and time.monotonic() < deadline:
+                time.sleep(0.01)
+            fresh = {"question": "Who waits?", "first": "Nobody.", "second": "Everybody."}
+            vote = {"labeller": "fay", "fresh": fresh, "vote": "tie"}
+            assert requests.post(f"{server.url}/api/rank/votes", json=vote, timeout=10).status_code == 201
+        finally:
+            release.set()
+    statuses = Counter(statement.result().status_code for statement in statements)
+    assert statuses == {429: 40 - running, 400: running}
 
 
 # Pipeline
@@ -305,6 +340,30 @@ def test_wrong_requests_are_refused_with_a_message(server, path, query, status):
 def test_only_steps_of_the_tour_are_taken(server, name, status):
     response = post(server, f"tour/{name}")
     assert response.status_code == status and response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "error", [ModelError("no weights"), TokenizerError("no ranks"), WarcError("no record"), duckdb.Error("no file")]
+)
+def test_damaged_files_are_no_internal_errors(server, monkeypatch, error):
+    def damaged(*arguments):
+        raise error
+
+    monkeypatch.setattr(tour_routes, "take_step", damaged)
+    monkeypatch.setattr(data_routes, "raw_page", damaged)
+    step, page = post(server, "tour/1"), get(server, "data/raw", **place_of(server, SHORT))
+    for response in (step, page):
+        assert response.status_code == 503 and response.json()["error"]["message"] == str(error)
+
+
+def test_a_model_whose_weights_are_gone_is_not_found(server):
+    (weights,) = server.folders["two"].glob("*.safetensors")
+    weights.rename(weights.with_suffix(".away"))
+    try:
+        response = post(server, "arena/comparisons", question="Who?", models=["one", "two"])
+    finally:
+        weights.with_suffix(".away").rename(weights)
+    assert response.status_code == 404 and "has no weights" in response.json()["error"]["message"]
 
 
 def test_the_same_checks_as_for_other_endpoints(server):

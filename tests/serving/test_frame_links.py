@@ -29,6 +29,7 @@ def test_a_signed_address_is_opened_with_its_key_only(key):
         lambda link: link + "&offset=7",
         lambda link: link.replace("&signed=", "&signed=9"),  # later
         lambda link: f"{PATH}?{QUERY}&signed=x.y",
+        lambda link: link.replace("&signed=", "&signed=" + "9" * 5000),
         lambda link: f"{PATH}?{QUERY}&signed=²9999999999.ä",
     ],
 )

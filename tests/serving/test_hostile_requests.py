@@ -153,7 +153,29 @@ def test_every_way_to_write_this_machine_is_served(server, host):
 def test_the_address_that_a_server_listens_on_is_served():
     checks = RequestChecks(None, LIMITS, host="127.0.0.2")
     headers = {"host": "127.0.0.2:8000", "content-type": "application/json"}
-    checks._check({"path": "/v1/models", "method": "GET"}, headers)
+    checks._check({"path": "/v1/models", "method": "GET", "query_string": b""}, headers)
+
+
+LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "is_served"),
+    [
+        ("/", {}, True),
+        ("/", {"sec-fetch-dest": "iframe"}, False),
+        ("/", {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, False),
+        ("/api/data/documents", {}, False),
+        ("/api/rank", {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, False),
+        ("/api/data/documents", {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}, True),
+        ("/v1/models", {"sec-fetch-site": "none"}, True),
+    ],
+)
+def test_pages_of_other_websites_make_no_requests(server, path, changes, is_served):
+    response = server.get(path, headers={**LINK, **changes})
+    assert (response.status_code != 403) == is_served
+    if not is_served:
+        assert_error(response, 403, "another website")
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,18 @@ def say(page, text):
     button(page, "Regenerate").wait_for()
 
 
+def focused(page):
+    """The text of the button that has the keyboard's focus."""
+    return page.evaluate("document.activeElement.textContent")
+
+
 def texts(page):
     return page.locator(".message .content").all_inner_texts()
 
 
 def write_document(page):
     page.get_by_label("Model").select_option("base")
-    page.get_by_label("Most tokens").fill("6")
+    page.get_by_label("Maximum tokens").fill("6")
     page.get_by_label("Seed").fill("1")  # one with which the document does not end
     button(page, "Write").click()
     page.locator("button:enabled", has_text="Continue").first.wait_for()
@@ -116,17 +121,20 @@ def test_an_answer_is_regenerated_and_messages_are_edited(view, monkeypatch):
         say(page, "Who?")
         script_tokens(monkeypatch, encode_text(ENCODING, "Second."))
         button(page, "Regenerate").click()
-        page.get_by_text("Second.").wait_for()
-        assert texts(page) == ["Who?", "Second."]
+        page.get_by_text("Second.", exact=True).wait_for()
+        button(page, "Regenerate").wait_for()
+        assert focused(page) == "Regenerate" and texts(page) == ["Who?", "Second."]
+        assert page.locator("#status").inner_text() == "The answer is complete: Second."
         button(page, "Edit").nth(1).click()
         page.get_by_label("New text").fill("Corrected.")
         button(page, "Save").click()
+        assert focused(page) == "Edit"
         assert texts(page) == ["Who?", "Corrected."]
         script_tokens(monkeypatch, encode_text(ENCODING, "Third."))
         button(page, "Edit").first.click()
         page.get_by_label("New text").fill("When?")
         button(page, "Save and answer").click()
-        page.get_by_text("Third.").wait_for()
+        page.get_by_text("Third.", exact=True).wait_for()
         assert texts(page) == ["When?", "Third."]
 
 
@@ -152,6 +160,13 @@ def test_a_saved_conversation_is_opened_again_and_can_be_trained_on(view, monkey
         assert texts(page) == shown
         assert page.get_by_label("System prompt").input_value() == "Be short."
         assert page.get_by_label("Temperature").input_value() == "0.3"
+        value |= {"model": "base", "settings": {"tools": ["search"]}}
+        value["messages"].append({"role": "system", "content": "Be long."})
+        path.write_text(json.dumps(value))
+        page.get_by_label("Conversation to open").set_input_files(path)
+        page.get_by_text("Be long.").wait_for()
+        assert page.get_by_label("Model").input_value() == "base"
+        assert page.locator(".message h2").last.inner_text() == "System"
         path.write_text('{"messages": [{"role": "root", "content": "a"}]}')
         page.get_by_label("Conversation to open").set_input_files(path)
         page.get_by_role("alert").get_by_text("Message 1 of the file").wait_for()
@@ -167,6 +182,13 @@ def test_an_answer_can_be_stopped(view, server, monkeypatch):
         page.get_by_text("word word").wait_for()
         button(page, "Stop").click()
         button(page, "Regenerate").wait_for()
+        assert focused(page) == "Regenerate"
+        button(page, "Regenerate").click()
+        button(page, "Stop").wait_for()
+        assert focused(page) == "Stop"
+        page.locator(".message.assistant", has_text="word word").wait_for()
+        page.keyboard.press("Enter")
+        button(page, "Regenerate").wait_for()
         assert 2 <= texts(page)[1].split().count("word") < 150
         server.wait_until_idle()
 
@@ -178,11 +200,11 @@ def test_errors_of_the_server_are_shown(view, server):
         page.get_by_role("alert").get_by_text("too long").wait_for()
         button(page, "Dismiss").click()
         button(page, "New").click()
-        page.get_by_label("Most tokens").fill("-3")
+        page.get_by_label("Maximum tokens").fill("-3")
         page.get_by_label("Message").fill("Hello")
         page.keyboard.press("Enter")
-        page.get_by_role("alert").get_by_text("Most tokens").wait_for()
-        page.get_by_label("Most tokens").fill("3")
+        page.get_by_role("alert").get_by_text("Maximum tokens").wait_for()
+        page.get_by_label("Maximum tokens").fill("3")
         page.route("**/v1/chat/completions", lambda route: route.abort())
         button(page, "Regenerate").click()
         page.get_by_role("alert").get_by_text("cannot be reached").wait_for()

@@ -113,6 +113,7 @@ def test_sql_reads_tables_and_says_what_is_wrong(view):
         statement.fill("DROP TABLE clean_corpus")
         button(page, "Run").click()
         page.get_by_role("alert").get_by_text("SELECT").wait_for()
+        assert page.evaluate("document.activeElement.textContent") == "Run"
         page.get_by_text("deduplicated_text_clusters").click()
         button(page, "SELECT from deduplicated_text_clusters").click()
         assert statement.input_value() == "SELECT * FROM deduplicated_text_clusters LIMIT 20"

@@ -56,12 +56,13 @@ def ask_for_less(route):
 def test_models_answer_side_by_side(view):
     with view("compare") as page:
         choose(page, "one", "two", "base_checkpoint")
-        page.get_by_label("Most tokens").fill("6")
+        page.get_by_label("Maximum tokens").fill("6")
         page.get_by_label("Prompt").fill(HOSTILE)
         button(page, "Ask all").click()
         answers = page.locator(".columns .answer")
         assert answers.count() == 3
         button(page, "Ask all").wait_for()
+        assert page.evaluate("document.activeElement.textContent") == "Ask all"
         for answer in answers.all():
             assert answer.inner_text().strip() not in ("", "…")
         assert answers.nth(2).inner_text().startswith(HOSTILE)  # a base model continues the prompt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from .protocol import ComparisonBody, ComparisonRequest, ComparisonVote, Reveale
 from .reading import Reader
 
 # The answer to a request, as ``/v1/chat/completions`` gives it.
-ChatAnswer = Callable[[Request, ChatRequest], Awaitable[dict[str, Any]]]
+ChatAnswer = Callable[[Request, ChatRequest], Coroutine[Any, Any, dict[str, Any]]]
 
 
 def add_arena(router: APIRouter, reader: Reader, checkpoints: Checkpoints, answer: ChatAnswer) -> None:
@@ -33,8 +33,12 @@ def add_arena(router: APIRouter, reader: Reader, checkpoints: Checkpoints, answe
         """Two models answer a question; their names are revealed after the vote."""
         models = await reader.run(partial(_pick, reader, checkpoints, body.models))
         requests = [_chat_request(body, model.name) for model in models]
-        first, second = await asyncio.gather(*(answer(request, each) for each in requests))
-        texts = [str(given["choices"][0]["message"]["content"] or "").strip() for given in (first, second)]
+        try:
+            async with asyncio.TaskGroup() as group:  # ends the other answer if one fails
+                tasks = [group.create_task(answer(request, each)) for each in requests]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        texts = [str(task.result()["choices"][0]["message"]["content"] or "").strip() for task in tasks]
         if not all(texts) or texts[0] == texts[1]:
             problem = "both models gave the same answer" if all(texts) else "a model gave an empty answer"
             raise ApiError(409, f"{problem}, so there is nothing to compare; ask something else", "same_answer")

@@ -171,7 +171,7 @@ def _document(reader: Reader, crawl: str, file: str, offset: int) -> DocumentBod
 
 def _statistics(reader: Reader, names: Sequence[str]) -> pl.DataFrame:
     """Statistics of the pages of crawls, kept in memory as long as their artifacts are the same."""
-    crawls = _crawls(reader, names)
+    crawls = sorted(_crawls(reader, names))
     resolver = reader.workspace.resolver()
     identities = tuple(resolver.artifact(TEXT_STATISTICS.name, crawl).record.identity for crawl in crawls)
     make = partial(corpus.built_statistics, reader.workspace, crawls)

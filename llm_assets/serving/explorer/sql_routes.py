@@ -9,13 +9,17 @@ from fastapi import APIRouter
 from llm_assets.artifacts.table_files import TableFiles, table_files
 from llm_assets.locked_sql import SqlLimits, SqlResult, run_locked_sql
 
+from ..bounded_threads import BoundedThreads
 from .protocol import SqlRequest, SqlTable, SqlTables
-from .reading import Reader
+from .reading import Reader, with_statuses
 
 LIMITS = SqlLimits()
+RUNNING, WAITING = 2, 8  # statements: of their own, because each may take all of its time
 
 
 def add_sql(router: APIRouter, reader: Reader, limits: SqlLimits = LIMITS) -> None:
+    threads = BoundedThreads(RUNNING, WAITING, "run SQL")
+
     @router.get("/data/tables")
     async def tables() -> SqlTables:
         """The tables that SQL can read: those of the recipe's built artifacts."""
@@ -40,7 +44,7 @@ def add_sql(router: APIRouter, reader: Reader, limits: SqlLimits = LIMITS) -> No
             files = {name: table.files for name, table in _tables(reader).items()}
             return run_locked_sql(files, body.sql, limits, body.skip)
 
-        return await reader.run(read)
+        return await threads.run(with_statuses, read)
 
 
 def _tables(reader: Reader) -> dict[str, TableFiles]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from llm_assets.tour.visit import NothingToShow
 
 from ..bounded_threads import BoundedThreads
 from ..errors import ApiError
-from .reading import Reader
+from .reading import Reader, with_statuses
 
 WAITING = 16  # steps that wait for the one that is being taken
 
@@ -60,7 +61,7 @@ def add_tour(router: APIRouter, reader: Reader) -> None:
             place = find_step(name)
         except TourError as error:
             raise ApiError(404, str(error), "not_found", "name") from error
-        return await threads.run(walk.take, place)
+        return await threads.run(with_statuses, partial(walk.take, place))
 
 
 def _steps(reader: Reader) -> TourBody:
@@ -88,20 +89,24 @@ def _missing(visit: Visit, asset: str) -> str:
 
 
 class Walk:
-    """Takes steps. A report is kept as long as the artifacts of its step are the same."""
+    """Takes steps. A report is kept as long as the artifacts that its step looked up are the same."""
 
     def __init__(self, reader: Reader):
         self.reader = reader
-        self._reports: dict[int, tuple[tuple[str, ...], TourStepReport]] = {}
+        self._reports: dict[int, tuple[dict[str, str | None], TourStepReport]] = {}
 
     def take(self, place: int) -> TourStepReport:
+        read, report = self._reports.get(place, ({}, None))
         with Visit(self.reader.workspace) as visit:
-            state = tuple(
-                _missing(visit, asset) or visit.artifact(asset).record.identity for asset in STEPS[place].assets
-            )
-            known, report = self._reports.get(place, (None, None))
-            if report is None or known != state:
+            if report is None or any(_identity(visit, asset) != identity for asset, identity in read.items()):
+                visit.read.clear()
                 taken = take_step(place, visit)
                 report = TourStepReport(lines=taken.lines, left_out=taken.left_out, notices=list(visit.notices))
-                self._reports[place] = state, report
+                self._reports[place] = dict(visit.read), report
             return report
+
+
+def _identity(visit: Visit, asset: str) -> str | None:
+    with contextlib.suppress(ArtifactError, NothingToShow):
+        return visit.artifact(asset).record.identity
+    return None

@@ -80,6 +80,9 @@ async function send(path, options) {
   if (response.ok) return response;
   if (response.status === 401) {
     const given = await askForKey();
+    if (given && !/^[!-~]+$/.test(given)) {
+      throw new Error("The key has characters that no key has: it consists of ASCII characters without spaces.");
+    }
     if (given) {
       sessionStorage.setItem(KEY, given);
       return send(path, options);

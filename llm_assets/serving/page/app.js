@@ -10,16 +10,17 @@ const main = document.getElementById("main");
 const picker = document.getElementById("model");
 
 // What views share. models: as /v1/models describes them. model: the chosen one. Views listen to "model" events.
-const app = Object.assign(new EventTarget(), { models: [], model: null });
+// choose: takes another model by its name, if there is one.
+const app = Object.assign(new EventTarget(), { models: [], model: null, choose: chooseByName });
 const created = {};
 
 async function loadModels() {
   const { data } = await getJson("v1/models");
-  if (!data.length) throw new Error("No checkpoint is built yet: run llm-assets run.");
+  if (!data.length) return;
   app.models = data;
   picker.replaceChildren(
     ...data.map((model) => {
-      const kind = model.chat ? "chat" : "base";
+      const kind = `${model.chat ? "chat" : "base"}${model.stale ? ", stale" : ""}`;
       return element("option", { value: model.id }, `${model.id} (${kind})`);
     }),
   );
@@ -33,10 +34,16 @@ function choose(model) {
   app.dispatchEvent(new Event("model"));
 }
 
+function chooseByName(name) {
+  const model = app.models.find(({ id }) => id === name);
+  if (model && model !== app.model) choose(model);
+}
+
 // The view that the address names: what follows its name, as in "#data?url=…", is the view's own.
 function addressedView() {
   const name = location.hash.slice(1).split("?")[0];
-  return Object.hasOwn(VIEWS, name) ? name : "chat";
+  if (Object.hasOwn(VIEWS, name) && (app.models.length || !VIEWS[name].usesModel)) return name;
+  return app.models.length ? "chat" : "pipeline";
 }
 
 async function showView() {
@@ -51,7 +58,7 @@ async function showView() {
   const { createView } = await import(`./${name}.js`);
   if (name !== addressedView()) return; // another one was chosen meanwhile
   created[name] ??= createView(app);
-  main.replaceChildren(created[name]);
+  if (main.firstElementChild !== created[name]) main.replaceChildren(created[name]);
 }
 
 function addLinks() {
@@ -103,6 +110,7 @@ addEventListener("unhandledrejection", (event) => showProblem(event.reason));
 try {
   await loadModels();
   await showView();
+  if (!app.models.length) showProblem(new Error("No model is built yet: run llm-assets run."));
 } catch (error) {
   showProblem(error);
 }

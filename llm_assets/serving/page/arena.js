@@ -91,7 +91,7 @@ export class Arena {
       const { ratings, votes, both_bad: bothBad, rejects } = await getJson("api/arena/ratings");
       const facts = [`${number(votes)} ${votes === 1 ? "vote" : "votes"}`];
       if (bothBad) facts.push(`${number(bothBad)} of them “both bad”, which count as ties`);
-      if (rejects) facts.push(`${number(rejects)} lines of the files are no votes`);
+      if (rejects) facts.push(`${number(rejects)} lines could not be read as votes`);
       const note = "Ratings of the Bradley–Terry model on Elo’s scale, with 95 % bootstrap intervals";
       this.ratings.replaceChildren(
         element("h3", {}, "Ratings"),

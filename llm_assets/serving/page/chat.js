@@ -9,10 +9,23 @@ import {
   toJson,
   wholeConversation,
 } from "./conversation.js";
-import { announce, button, clearProblem, copy, download, element, field, number, showProblem } from "./dom.js";
+import {
+  announce,
+  button,
+  clearProblem,
+  copy,
+  download,
+  element,
+  field,
+  keepFocus,
+  number,
+  showProblem,
+} from "./dom.js";
 import { NAMES, messageContent } from "./message.js";
 import { samplingSettings } from "./settings.js";
 import { readOnlyStrip } from "./token_strip.js";
+
+const ANNOUNCED = 500; // characters of an answer's end that screen readers read
 
 export function createView(app) {
   return new Chat(app).node;
@@ -153,6 +166,7 @@ class Chat {
     const finish = () => {
       this.edited = null;
       this.draw();
+      this.focusButton(place, "Edit");
     };
     const save = () => {
       if (!input.value.trim()) return showProblem(new Error("A message cannot be empty."));
@@ -165,6 +179,12 @@ class Chat {
     const saveName = message.role === "user" ? "Save and answer" : "Save";
     const saveButton = button(saveName, save, { class: "primary" });
     return element("div", {}, input, element("div", { class: "row" }, saveButton, button("Cancel", finish)));
+  }
+
+  // Moves a focus that was lost to a button of a message, or else to where the next message is written.
+  focusButton(place, name) {
+    const buttons = [...(this.list.children[place]?.querySelectorAll(".actions button") ?? [])];
+    keepFocus(buttons.find((each) => each.textContent === name) ?? this.input);
   }
 
   // Answers
@@ -222,6 +242,7 @@ class Chat {
     this.stopButton.hidden = false;
     this.sendButton.hidden = true;
     this.draw();
+    keepFocus(this.stopButton);
     announce("The answer is being written.");
   }
 
@@ -238,7 +259,10 @@ class Chat {
     this.stopButton.hidden = true;
     this.sendButton.hidden = false;
     this.draw();
-    announce(finished ? "The answer is complete." : "The answer was stopped.");
+    this.focusButton(this.messages.length - 1, "Regenerate");
+    const text = this.messages.at(-1)?.content ?? "";
+    const end = text.length > ANNOUNCED ? `… ${text.slice(-ANNOUNCED)}` : text;
+    announce(`${finished ? "The answer is complete" : "The answer was stopped"}: ${end}`);
     const model = this.app.model;
     if (model.chat) {
       this.hint.textContent =
@@ -271,9 +295,13 @@ class Chat {
 
   open(text) {
     try {
-      const { settings, system, messages } = fromJson(text);
+      const { model, settings, system, messages } = fromJson(text);
+      this.app.choose(model);
       this.restart(messages);
       this.sampling.write(settings);
+      if (Array.isArray(settings.tools)) {
+        for (const box of this.tools.querySelectorAll("input")) box.checked = settings.tools.includes(box.name);
+      }
       this.system.value = system;
     } catch (error) {
       showProblem(error);

@@ -3,7 +3,7 @@
 import { isStop, getJson, postStream } from "./api.js";
 import { Arena } from "./arena.js";
 import { removeEmptyEnd, streamAnswer } from "./conversation.js";
-import { announce, button, clearProblem, element, field, showProblem } from "./dom.js";
+import { announce, button, clearProblem, element, field, keepFocus, showProblem } from "./dom.js";
 import { differencesTable, lineagePanel } from "./lineage.js";
 import { messageContent } from "./message.js";
 import { samplingSettings } from "./settings.js";
@@ -88,8 +88,7 @@ class Compare {
       element("label", { class: "choice" }, this.boxes[place], ` ${title(model)}`, details(model)),
     );
     const hint =
-      `Two to ${MOST}. Those of the recipe ${recipe} have the names of assets; others of the store, such as those of ` +
-      "other recipes, their identities.";
+      `Two to ${MOST}. Checkpoints of this recipe (${recipe}) are listed by asset; all others by identity.`;
     this.choices.replaceChildren(
       element("legend", {}, "Models"),
       element("p", { class: "soft" }, hint),
@@ -153,11 +152,13 @@ class Compare {
     this.stopper = stopper;
     this.stopButton.hidden = false;
     this.askButton.hidden = true;
+    keepFocus(this.stopButton);
     announce("The models are answering.");
     await Promise.all(this.chosen().map((model) => this.answer(model, sampling, stopper.signal)));
     this.stopper = null;
     this.stopButton.hidden = true;
     this.askButton.hidden = false;
+    keepFocus(this.askButton);
     announce(stopper.signal.aborted ? "The answers were stopped." : "All answers are complete.");
   }
 

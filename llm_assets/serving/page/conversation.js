@@ -60,7 +60,7 @@ export function toJson(model, settings, messages) {
   return JSON.stringify({ model, settings, messages }, null, 2);
 }
 
-// The inverse of toJson: settings, system prompt and messages. Throws an error that says what is wrong.
+// The inverse of toJson: model, settings, system prompt and messages. Throws an error that says what is wrong.
 export function fromJson(text) {
   let value;
   try {
@@ -73,6 +73,7 @@ export function fromJson(text) {
   const [first, ...rest] = value.messages;
   const hasSystem = first?.role === "system";
   return {
+    model: value.model,
     settings: value.settings ?? {},
     system: hasSystem ? first.content : "",
     messages: hasSystem ? rest : value.messages,

@@ -1,7 +1,7 @@
 // SQL over the tables of the store: one SELECT, which can only read.
 
 import { getJson, postJson } from "./api.js";
-import { announce, button, clearProblem, element, field, number, showProblem } from "./dom.js";
+import { announce, button, clearProblem, element, field, keepFocus, number, showProblem } from "./dom.js";
 import { table } from "./table.js";
 
 const EXAMPLE = "SELECT host, count(*) AS pages FROM clean_corpus GROUP BY ALL ORDER BY pages DESC LIMIT 20";
@@ -63,9 +63,10 @@ class Sql {
 
   async run(skip) {
     const sql = skip ? this.sql : this.input.value;
-    if (!sql.trim() || this.runButton.disabled) return;
+    if (!sql.trim() || this.isRunning) return;
     this.sql = sql;
-    this.runButton.disabled = true;
+    this.isRunning = true;
+    this.runButton.setAttribute("aria-disabled", "true"); // a button that is disabled loses the focus
     announce("The statement is running.");
     try {
       const result = await postJson("api/data/sql", { sql, skip });
@@ -74,7 +75,8 @@ class Sql {
     } catch (error) {
       showProblem(error);
     } finally {
-      this.runButton.disabled = false;
+      this.isRunning = false;
+      this.runButton.removeAttribute("aria-disabled");
     }
   }
 
@@ -86,6 +88,7 @@ class Sql {
     const text = `${range}, ${number(seconds, 2)} s`;
     const next = more ? button("Next rows", () => this.run(skip + rows.length)) : "";
     this.result.replaceChildren(element("p", { class: "soft" }, text), table("Result", heads, lines), next);
+    keepFocus(next || this.runButton);
     announce(text);
   }
 }

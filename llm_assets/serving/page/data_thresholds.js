@@ -19,7 +19,7 @@ class Thresholds {
     this.request = 0; // number of the newest one; answers to others are dropped
     this.sliders = null;
     this.rules = element("ul", { class: "sliders", "aria-label": "Quality rules" });
-    this.result = element("section", { class: "panel", "aria-label": "What would change" });
+    this.result = element("div", { class: "panel" });
     this.summary = element("p", { class: "soft" });
     const reset = button("Reset all", () => {
       for (const slider of this.sliders) slider.reset();

@@ -35,6 +35,13 @@ export function percent(probability) {
   return `${share < 0.1 ? "< 0.1" : number(share, 1)} %`;
 }
 
+// Moves the keyboard's focus to a node if what had it is gone, hidden or disabled, so that it is not lost.
+export function keepFocus(node) {
+  const active = document.activeElement;
+  const isLost = !active || active === document.body || !active.checkVisibility() || active.matches(":disabled");
+  if (isLost) node?.focus({ preventScroll: true });
+}
+
 // What is happening, for screen readers.
 export function announce(text) {
   document.getElementById("status").textContent = text;

@@ -3,7 +3,7 @@
 import { callOf } from "./conversation.js";
 import { element } from "./dom.js";
 
-export const NAMES = { user: "You", assistant: "Assistant", tool: "Result" };
+export const NAMES = { system: "System", user: "You", assistant: "Assistant", tool: "Result" };
 
 export function messageContent(message) {
   const node = element("div", { class: "content" });

@@ -56,9 +56,9 @@ class Pipeline {
 
   async show({ artifact, file }) {
     await this.loading;
-    this.report.hidden = !artifact;
+    this.report.hidden = !(artifact && file);
     this.report.replaceChildren();
-    if (artifact) await this.showReport(artifact, file);
+    if (artifact && file) await this.showReport(artifact, file);
   }
 
   draw() {

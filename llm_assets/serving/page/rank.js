@@ -1,7 +1,7 @@
 // Pairs of answers to rank, by keyboard, with the guidelines at hand and the agreement of the labellers.
 
 import { getJson, postJson } from "./api.js";
-import { announce, button, clearProblem, element, field, number, percent, showProblem } from "./dom.js";
+import { announce, button, clearProblem, element, field, keepFocus, number, percent, showProblem } from "./dom.js";
 import { guidelinesText } from "./guidelines.js";
 import { labellerField, votePanel } from "./votes.js";
 
@@ -80,6 +80,7 @@ class Rank {
       showProblem(error);
     }
     this.startButton.disabled = false;
+    keepFocus(this.startButton);
   }
 
   // Pairs that the server has

@@ -6,7 +6,7 @@ const FIELDS = {
   temperature: { label: "Temperature", value: 0.7, min: 0, max: 2, step: 0.1 },
   top_p: { label: "Top p", value: 1, min: 0, max: 1, step: 0.05 },
   top_k: { label: "Top k (0: all)", value: 50, min: 0, max: 100000, step: 1 },
-  max_tokens: { label: "Most tokens", value: 200, min: 1, max: 4096, step: 1 },
+  max_tokens: { label: "Maximum tokens", value: 200, min: 1, max: 4096, step: 1 },
   seed: { label: "Seed (empty: random)", value: "", min: 0, max: 2 ** 52, step: 1 },
 };
 

@@ -70,7 +70,11 @@ class Tour {
     if (!step.report) return [];
     const label = `What the step “${step.title}” shows`;
     return [
-      element("pre", { class: "lines", tabindex: "0", "aria-label": label }, step.report.lines.join("\n")),
+      element(
+        "pre",
+        { class: "lines", role: "region", tabindex: "0", "aria-label": label },
+        step.report.lines.join("\n"),
+      ),
       ...step.report.notices.map((notice) => element("p", { class: "panel" }, notice)),
     ];
   }
@@ -85,7 +89,7 @@ class Tour {
     return element(
       "div",
       { class: "row" },
-      step.isRunning ? element("span", { class: "soft" }, "Looking …") : "",
+      step.isRunning ? element("span", { class: "soft" }, "Running …") : "",
       canTake ? button("Take this step", () => this.take(this.place), { class: "primary" }) : "",
       button("Previous", move(-1), { disabled: this.place === 0 }),
       button("Next", move(1), { disabled: last, class: canTake || step.isRunning ? null : "primary" }),

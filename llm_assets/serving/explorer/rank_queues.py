@@ -1,0 +1,65 @@
+"""The queues of pairs to rank: what labellers hold and have skipped lasts as long as the server."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_assets.artifacts import Artifact, Workspace
+from llm_assets.artifacts.errors import ArtifactError, NotBuilt
+from llm_assets.preference.policy import policy_of
+from llm_assets.preference.ranking_files import ADVERSARIAL, PairQueue, pairs_of, stage_of_pairs
+
+
+@dataclass(frozen=True)
+class OpenPairs:
+    """The pairs of one artifact. models: name and identity of those that gave the `first` and the `second` answers."""
+
+    queue: PairQueue
+    models: dict[str, dict[str, str]]
+
+
+class RankQueues:
+    """A queue for each artifact that pairs were read from. Safe to call from several threads.
+
+    folder: of the data, where rankings are stored.
+    """
+
+    def __init__(self, workspace: Workspace, folder: Path):
+        self.workspace, self.folder = workspace, folder
+        self._opened: dict[str, OpenPairs] = {}  # by identity
+        self._last: dict[str, str] = {}  # identity by stage
+        self._lock = threading.Lock()
+
+    def open(self, adversarial: bool) -> OpenPairs:
+        """The pairs of the recipe's current artifact, or of the last one that was current. Raises NotBuilt.
+
+        A vote makes `rlhf_checkpoint` stale if the recipe reads its file; its other pairs are ranked all the same.
+        """
+        stage = stage_of_pairs(adversarial)
+        with self._lock:
+            try:
+                artifact = self.workspace.resolver().artifact(stage, None)
+            except NotBuilt:
+                if stage not in self._last:
+                    raise
+                return self._opened[self._last[stage]]
+            identity = artifact.record.identity
+            if identity not in self._opened:
+                self._opened[identity] = OpenPairs(PairQueue(pairs_of(artifact), self.folder), self._models(artifact))
+            self._last[stage] = identity
+            return self._opened[identity]
+
+    def _models(self, artifact: Artifact) -> dict[str, dict[str, str]]:
+        """Pairs are two answers of the policy; adversarial ones an answer of the tuned model, and one of the policy."""
+        policy = {"name": "policy", "identity": ""}
+        with contextlib.suppress(ArtifactError):  # it was purged
+            policy = _named(policy_of(self.workspace.resolver().resolve(artifact.record.asset, None).inputs))
+        tuned = _named(artifact) if artifact.record.asset == ADVERSARIAL else policy
+        return {"first": tuned, "second": policy}
+
+
+def _named(artifact: Artifact) -> dict[str, str]:
+    return {"name": artifact.record.asset, "identity": artifact.record.short_id}

@@ -1,0 +1,89 @@
+"""A vote changes the inputs of the model that rankings train; the model and its pairs stay there."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from llm_assets.artifacts.errors import NotBuilt
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS
+from llm_assets.preference.ranking_files import add_ranking, rankings_file
+from llm_assets.preference.response_pairs import pair_digest
+from llm_assets.recipes import Recipe, WarcFiles
+from llm_assets.recipes.preference import HumanRankings, RankingFile
+from llm_assets.serving import checkpoints as checkpoints_module
+from llm_assets.serving.checkpoints import Checkpoints
+from llm_assets.serving.errors import ApiError
+from llm_assets.serving.explorer import reading
+from llm_assets.serving.explorer.rank_queues import RankQueues
+from llm_assets.serving.explorer.reading import Reader
+from tests.support.stand_ins import build_all, stand_in
+
+RLHF = "rlhf_checkpoint"
+TEXTS = [{"question": f"Who is {number}?", "first": "A painter.", "second": "A doctor."} for number in range(4)]
+PAIRS = [{"pair": pair_digest(*row.values()), "subject": "", **row} for row in TEXTS]
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A workspace whose recipe names the file of the labeller ann, with an rlhf_checkpoint that depends on it."""
+    file = rankings_file(tmp_path, "ann")
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({**TEXTS[0], "preferred": "first", "labeller": "ann"}) + "\n")
+    rankings = HumanRankings(files=(RankingFile(path=str(file), name="ann"),))
+    recipe = Recipe(name="ranked", crawls={"c": WarcFiles(path=str(tmp_path))}, human_rankings=rankings)
+    pairs = stand_in("response_pairs", {"pairs": PAIRS, "prompts": [{"question": "Who?", "split": "train"}]})
+
+    def write(folder):
+        (folder / "shape.json").write_text("{}")
+
+    tuned = replace(stand_in(RLHF, {"adversarial": PAIRS}, write=write), inputs=(HUMAN_RANKINGS.name,))
+    return build_all([pairs, HUMAN_RANKINGS, tuned], recipe, tmp_path / "artifacts")[0]
+
+
+def test_a_vote_takes_neither_the_model_nor_its_pairs_away(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints_module, "REMEMBERED_SECONDS", 0.0)
+    checkpoints, queues = Checkpoints(workspace, {}, RLHF), RankQueues(workspace, tmp_path)
+    names = (None, RLHF, "rlhf")
+    folders = [checkpoints.find(name) for name in names]
+    opened = queues.open(True)
+    pair, *_ = opened.queue.next("ann")
+    add_ranking(rankings_file(tmp_path, "ann"), pair, "tie", "ann", opened.models)
+    with pytest.raises(NotBuilt):
+        workspace.resolver().artifact(RLHF, None)
+    assert [checkpoints.find(name) for name in names] == folders and checkpoints.names() == [RLHF]
+    assert checkpoints.is_stale(RLHF) and queues.open(True) is opened
+    (folders[0][1] / "shape.json").unlink()
+    with pytest.raises(ApiError) as error:
+        checkpoints.find(RLHF)
+    assert error.value.status == 404
+
+
+def test_adversarial_pairs_name_the_model_that_was_tuned(workspace, tmp_path):
+    models = RankQueues(workspace, tmp_path).open(True).models
+    identity = workspace.resolver().artifact(RLHF, None).record.short_id
+    assert models["first"] == {"name": RLHF, "identity": identity} and models["second"]["name"] != RLHF
+
+
+def test_what_was_skipped_stays_skipped_however_much_else_is_read(workspace, tmp_path):
+    queues = RankQueues(workspace, tmp_path)
+    skipped, *_ = queues.open(False).queue.next("bea")
+    queues.open(False).queue.next("bea", skipped["pair"])
+    queues.open(True)
+    for _ in PAIRS:
+        pair, left, _ = queues.open(False).queue.next("bea")
+        assert pair != skipped and left == len(PAIRS) - 1
+
+
+def test_a_value_that_is_used_stays_in_memory():
+    reader, computed_keys = Reader(None, None), []
+
+    def remembered(key):
+        return reader.remembered(key, lambda: computed_keys.append(key) or key, 1000.0)
+
+    for key in range(reading.REMEMBERED):
+        remembered(key)
+    remembered(0)
+    for key in range(reading.REMEMBERED, 2 * reading.REMEMBERED - 1):
+        remembered(key)
+    assert remembered(0) == 0 and computed_keys.count(0) == 1 and len(reader._locks) == reading.REMEMBERED
