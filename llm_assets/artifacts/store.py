@@ -273,14 +273,15 @@ class Store:
         """Note that a recipe, by label, resolves to `identity`, so that `gc` keeps it. Writes at most once a day."""
         name = f"{identity.asset}/{identity.partition or NO_PARTITION}"
         note = f"{identity.short_id} {datetime.now(UTC):%Y-%m-%d}\n"
-        pointer = self.root / RECIPES / recipe / name
-        try:
-            if pointer.read_text() == note:
-                return
-        except FileNotFoundError:
-            pass
         with clear_disk_errors(self.root):
-            self._note(f"{RECIPES}/{recipe}/{name}", note.encode())
+            if not self._has_note(f"{RECIPES}/{recipe}/{name}", note.encode()):
+                self._note(f"{RECIPES}/{recipe}/{name}", note.encode())
+
+    def _has_note(self, name: str, note: bytes) -> bool:
+        try:
+            return (self.root / name).read_bytes() == note
+        except FileNotFoundError:
+            return False
 
     def _note(self, name: str, note: bytes) -> None:
         write_atomic(self.root / name, note)
@@ -317,6 +318,9 @@ class Store:
         """
         with self._lock(identity.digest, identity.key, on_wait, run_id):
             yield
+
+    def require_lock(self, identity: Identity) -> None:
+        """Raise LeaseLost if another builder has taken over, as it can at a URL; here the kernel keeps the lock."""
 
     @contextlib.contextmanager
     def _lock(self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None) -> Iterator[None]:
@@ -405,6 +409,18 @@ class Store:
         """Remove many artifacts."""
         for artifact in artifacts:
             self.delete(artifact)
+
+    def remove_leftovers(self, short_id: str, key: str) -> None:
+        """Remove what a killed deletion left of an artifact: its folder without a record, and check results."""
+        folder = self._folder_of(short_id, key)
+        if not (folder / RECORD).exists():
+            with clear_disk_errors(self.root):
+                shutil.rmtree(folder, ignore_errors=True)
+            self.forget_checks(short_id)
+
+    def _folder_of(self, short_id: str, key: str) -> Path:
+        asset, _, partition = key.partition("/")
+        return self.root / asset / (partition or NO_PARTITION) / short_id
 
     def read_check(self, name: str) -> bytes | None:
         """The stored result of a check, or None. `name` begins with the short identity of the artifact."""
