@@ -242,13 +242,13 @@ def test_a_decision_to_publish_does_not_overwrite_a_newer_record(tmp_path, url, 
         changed = change(artifact)
         patch.setattr(RemoteStore, "_claim", unclaimed)  # the last claim stays that of the dead builder
         ws.store.replace(artifact, changed)
-    collect(ws, find_garbage(ws, staging_days=0))
-    stored = ws.store.lookup(ws.resolver().resolve("letters", "a").identity)
-    assert stored.record == changed.record
-    assert {item.key for item in ws.store.objects.list("letters")} == stored.remote.keys()
     identity = ws.resolver().resolve("letters", "a").identity
     with ws.store.lock(identity):
         assert ws.store.lookup(identity).record == changed.record
+    collect(ws, find_garbage(ws, staging_days=0))
+    stored = ws.store.lookup(identity)
+    assert stored.record == changed.record
+    assert {item.key for item in ws.store.objects.list("letters")} == stored.remote.keys()
 
 
 def test_a_deletion_that_was_taken_over_removes_nothing_more(tmp_path, url, monkeypatch):
