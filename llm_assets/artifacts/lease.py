@@ -160,8 +160,8 @@ class Lease:
 
     @property
     def token(self) -> str:
-        """A name that no other builder of this artifact has."""
-        return f"{self._number}-{self.claim.nonce}"
+        """A name that no other builder of this artifact has; those of later builders sort after it."""
+        return f"{self._number:08}-{self.claim.nonce}"
 
     def publish(self, record: dict[str, Any]) -> None:
         """Decide to publish, unless another builder has taken over. Raises LeaseLost."""

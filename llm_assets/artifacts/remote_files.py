@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from .errors import CorruptArtifact
 from .objects import ObjectStore, RangeFile
 from .record import RECORD, FileEntry, Record, file_digest, write_atomic
-from .store import NO_PARTITION, clear_disk_errors
+from .store import NO_PARTITION, clear_disk_errors, read_artifact
 
 if TYPE_CHECKING:
     from .remote import RemoteStore
@@ -90,7 +90,7 @@ class RemoteFiles:
     def __init__(self, store: RemoteStore, place: str, stored: StoredRecord):
         self._objects, self._place = store.objects, place
         self._record, self._data = stored.record, stored.data
-        self._folder, self._read_local = store.root / place, store._read
+        self._folder = store.root / place
         self._is_current = False
 
     @property
@@ -125,7 +125,7 @@ class RemoteFiles:
 
     def forget_outdated(self) -> None:
         """Remove local copies that are no longer those of the record, which a takedown on another machine changed."""
-        local = None if self._is_current else self._read_local(self._folder)
+        local = None if self._is_current else read_artifact(self._folder)
         if local is not None and local.record != self._record:
             with clear_disk_errors(self._folder):
                 for name, entry in local.record.files.items():

@@ -173,6 +173,16 @@ def _load_record(path: str, modified: int, size: int) -> Record:
     return Record.load(Path(path).read_bytes(), path)
 
 
+def read_artifact(folder: Path) -> Artifact | None:
+    """The artifact in a local folder; None if the folder has no record."""
+    record = folder / RECORD
+    try:
+        stat = record.stat()
+        return Artifact(folder, _load_record(str(record), stat.st_mtime_ns, stat.st_size))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def build_order(artifact: Artifact) -> tuple[str, str]:
     return str(artifact.record.timings.get("finished_at", "")), artifact.record.identity
 
@@ -196,7 +206,7 @@ class Store:
 
         Raises CorruptArtifact if a file is missing or has the wrong size.
         """
-        artifact = self._read(self.folder(identity))
+        artifact = read_artifact(self.folder(identity))
         if artifact is None:
             return None
         if artifact.record.identity != identity.digest:
@@ -206,14 +216,6 @@ class Store:
             )
         self._check_sizes(artifact)
         return artifact
-
-    def _read(self, folder: Path) -> Artifact | None:
-        record = folder / RECORD
-        try:
-            stat = record.stat()
-            return Artifact(folder, _load_record(str(record), stat.st_mtime_ns, stat.st_size))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
 
     def _check_sizes(self, artifact: Artifact) -> None:
         for name, entry in artifact.record.files.items():
@@ -238,7 +240,7 @@ class Store:
             for partition_folder in sorted(p for p in asset_folder.iterdir() if p.is_dir()):
                 if partition is not None and partition_folder.name != partition:
                     continue
-                artifacts = [self._read(folder) for folder in partition_folder.iterdir()]
+                artifacts = [read_artifact(folder) for folder in partition_folder.iterdir()]
                 yield from sorted((artifact for artifact in artifacts if artifact is not None), key=build_order)
 
     def find(self, prefix: str) -> Artifact:
@@ -256,7 +258,7 @@ class Store:
             short = pointer.read_text().strip()
         except FileNotFoundError:
             return None
-        return self._read(self.root / asset / (partition or NO_PARTITION) / short)
+        return read_artifact(self.root / asset / (partition or NO_PARTITION) / short)
 
     def touch_latest(self, identity: Identity) -> None:
         """Make this artifact the latest of its asset and partition."""

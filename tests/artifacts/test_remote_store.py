@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import sqlite3
 from pathlib import Path
 
 import polars as pl
@@ -83,6 +84,38 @@ def test_an_unreadable_cache_of_records_costs_only_time(server, tmp_path, recipe
     materialize(LETTERS, "a", machine(url, tmp_path / "machine1", recipe))
     (tmp_path / "machine1" / ".objects.sqlite").write_bytes(b"no database" * 1000)
     assert len(list(RemoteStore(url, tmp_path / "machine1").artifacts())) == 1
+
+
+def test_a_part_of_the_records_does_not_replace_the_shared_ones(server, tmp_path, recipe, monkeypatch):
+    monkeypatch.setattr(object_index, "SHARED_FROM", 1)
+    store = machine(server.new_bucket(), tmp_path / "machine1", recipe).store
+    store.objects.put(".records/a/_/1.json", b"{}")
+    store.objects.put(".records/b/_/2.json", b"{}")
+    index = object_index.ObjectIndex(store.objects, tmp_path)
+    assert len(index.contents(".records", ".records/a/")) == 1
+    assert store.objects.list(".index") == []
+
+
+def test_a_cache_of_records_that_is_locked_is_not_removed(tmp_path, monkeypatch):
+    pytest.importorskip("obstore")
+    index = object_index.ObjectIndex(ObjectStore(f"local://{tmp_path}/url"), tmp_path)
+    index._objects.put(".records/a", b"{}")
+    assert index.contents(".records") == {".records/a": b"{}"}
+
+    def locked(connection):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(index, "_create_table", locked)
+    with pytest.raises(sqlite3.OperationalError):
+        index.contents(".records")
+    assert (tmp_path / ".objects.sqlite").exists()
+
+
+def test_an_artifact_can_be_sent_to_a_worker_while_its_store_builds(server, tmp_path, recipe):
+    ws = machine(server.new_bucket(), tmp_path / "machine1", recipe)
+    artifact = materialize(LETTERS, "a", ws).artifact
+    with ws.store.lock(ws.resolver().resolve("words", "a").identity):
+        assert contents(pickle.loads(pickle.dumps(artifact))) == contents(artifact)
 
 
 def test_a_new_machine_is_told_what_has_changed_since_the_last_build(server, tmp_path, recipe):
@@ -232,6 +265,7 @@ def test_what_the_record_does_not_name_is_removed_when_an_artifact_is_published(
     identity = ws.resolver().resolve("letters", "a").identity
     with ws.store.lock(identity):  # an earlier builder, whose task wrote other bytes
         staging = ws.store.remote_staging(identity)
+        assert staging.token.startswith("00000001-")  # the markers of the tenth builder sort after those of the ninth
         letters_task(tmp_path / "worker", "file0", Path(recipe.folder) / "a" / "file0.txt", True, 0.0)
         staging.store_task(tmp_path / "worker", "file0")
     artifact = materialize(LETTERS, "a", ws).artifact
