@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from llm_assets.artifacts.step import Step, Task
-from llm_assets.artifacts.tables import read_table
+from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.compute import LocalEngine
 from llm_assets.recipes import CommonCrawlIndex
 
@@ -79,7 +79,7 @@ def _locate(step: Step, source: CommonCrawlIndex) -> None:
 
 def fetch_records_task(staging: Path, name: str, crawl: str, source: CommonCrawlIndex) -> None:
     """Worker: fetch the records of one WARC file into the artifact, and index them."""
-    located = pl.scan_parquet(staging / LOCATED / f"{LOCATED}.parquet", glob=False).filter(pl.col("warc_file") == name)
+    located = scan_table(staging / LOCATED / f"{LOCATED}.parquet").filter(pl.col("warc_file") == name)
     columns = ("source_file", "source_offset", "source_length", "url", "payload_digest")
     records = [
         RemoteRecord(*place, digest=digest or "") for *place, digest in located.select(columns).collect().iter_rows()
