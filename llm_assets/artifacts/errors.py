@@ -30,7 +30,7 @@ class StoreUnreachable(ArtifactError):
 
 
 class LeaseLost(ArtifactError):
-    """Another builder has taken over an artifact; nothing was published."""
+    """Another builder has taken over an artifact; nothing was published or removed since."""
 
 
 class ExternalInputError(ArtifactError):

@@ -1,9 +1,10 @@
-"""The lock of a build at an object store: claims with rising numbers, of which the highest counts.
+"""The lock of a build at an object store: numbered claims, of which the highest counts.
 
 ``.locks/<32 hex digits of the identity>/<number>`` is a claim. A number is written once (``If-None-Match: *``), so that
 of two builders one gets it. A builder renews its claim while it lives. If a claim is not renewed for LEASE_SECONDS, by
-the store's clock, the next builder writes the next number, and so does a builder that publishes. Whoever was taken over
-therefore cannot publish: its next number is taken. The number is a fencing token.
+the store's clock, the next builder writes the next number, and so does a builder that publishes. A builder that lost
+its claim therefore cannot publish: its next number is taken. The number is a fencing token. A process that deletes
+looks before each deletion whether its claim is still the highest.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class Lease:
     def __init__(self, objects: ObjectStore, digest: str, number: int, claim: Claim):
         self._objects, self._digest, self._number, self.claim = objects, digest, number, claim
         self.decided: dict[str, Any] | None = None
-        self._stop = threading.Event()
+        self._stop, self._lost = threading.Event(), threading.Event()
         self._renewals = threading.Thread(target=self._renew, daemon=True, name=f"lease of {claim.key}")
         self._renewals.start()
 
@@ -145,24 +146,41 @@ class Lease:
                 continue  # another builder was faster
             lease = cls(objects, digest, number, claim)
             lease.decided = last[2].record if last and last[2].state == PUBLISHED else None
-            lease._drop_earlier()
+            try:
+                lease._drop_earlier()
+            except BaseException:
+                lease._end_renewals()  # nobody holds the claim: it expires
+                raise
             return lease
 
     @property
+    def digest(self) -> str:
+        """The identity whose artifact is claimed."""
+        return self._digest
+
+    @property
     def token(self) -> str:
-        """A name that no other builder of this artifact has."""
-        return f"{self._number}-{self.claim.nonce}"
+        """A name that no other builder of this artifact has; those of later builders sort after it."""
+        return f"{self._number:08}-{self.claim.nonce}"
 
     def publish(self, record: dict[str, Any]) -> None:
         """Decide to publish, unless another builder has taken over. Raises LeaseLost."""
         self._end_renewals()
         decision = replace(self.claim, state=PUBLISHED, record=record)
         if not _claim(self._objects, self._digest, self._number + 1, decision):
-            raise LeaseLost(
-                f"{self.claim.key}: {self._successor()} has taken over its build, because this process did not reach "
-                f"{self._objects.url} for {LEASE_SECONDS:.0f} s. Nothing was published; run again to use theirs"
-            )
+            raise self._loss()
         self._number += 1
+
+    def require(self) -> None:
+        """Ask the store whether this claim still counts. Raises LeaseLost."""
+        entries = self._objects.list(claims_folder(self._digest))
+        if not entries or _number(entries[-1].key) != self._number:
+            raise self._loss()
+
+    def require_not_known_lost(self) -> None:
+        """Raise LeaseLost if a renewal has found that another builder has taken over. Asks nobody, so it is quick."""
+        if self._lost.is_set():
+            raise self._loss()
 
     def release(self) -> None:
         """Let the next builder in. If the store cannot be reached, the claim expires."""
@@ -184,9 +202,10 @@ class Lease:
                 entries = objects.list(claims_folder(self._digest))
                 if not entries or _number(entries[-1].key) != self._number:
                     log.warning("%s: another builder has taken over", self.claim.key)
+                    self._lost.set()
                     return
                 objects.put(_key(self._digest, self._number), self.claim.dump())
-            except ArtifactError as error:  # whether the lease is lost shows when it publishes
+            except Exception as error:  # of any kind: the claim must be renewed as long as the builder is at work
                 log.warning("%s: this builder's claim could not be renewed: %s", self.claim.key, error)
 
     def _end_renewals(self) -> None:
@@ -198,6 +217,10 @@ class Lease:
         entries = self._objects.list(claims_folder(self._digest))
         self._objects.delete(entry.key for entry in entries if _number(entry.key) < self._number)
 
-    def _successor(self) -> str:
+    def _loss(self) -> LeaseLost:
         last = last_claim(self._objects, self._digest)
-        return last[2].holder if last else "another builder"
+        return LeaseLost(
+            f"{self.claim.key}: {last[2].holder if last else 'another builder'} has taken over its build, because this "
+            f"process did not reach {self._objects.url} for {LEASE_SECONDS:.0f} s. Nothing was published or removed "
+            "since; run again to use theirs"
+        )

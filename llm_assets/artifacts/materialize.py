@@ -219,6 +219,7 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
         workspace.engine,
         track=workspace.tracker.log,
         launcher=workspace.launcher,
+        require_lock=lambda: store.require_lock(identity),
     )
     source = source_digests(stage.build)  # before the build: the files may be edited while a long step runs
     with workspace.tracker.run(resolution, workspace.recipe) as tracking_id, clear_disk_errors(store.root):

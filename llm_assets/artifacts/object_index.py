@@ -66,7 +66,7 @@ class ObjectIndex:
                         contents[key] = data
             rows = [(self._objects.url, key, wanted[key], contents[key]) for key in unknown if key in contents]
             cache.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", rows)
-            if len(unknown) >= SHARED_FROM:
+            if len(unknown) >= SHARED_FROM and len(wanted) == len(listing):  # a part would replace the whole
                 self._write_shared(folder, {key: (wanted[key], contents[key]) for key in contents})
         return {key: contents[key] for key in wanted if key in contents}
 
@@ -78,9 +78,11 @@ class ObjectIndex:
         try:
             try:
                 self._create_table(connection)
+            except sqlite3.OperationalError:  # locked, or the disk is full: the file is not damaged
+                raise
             except sqlite3.DatabaseError:
                 connection.close()
-                self._file.unlink()
+                self._file.unlink(missing_ok=True)
                 connection = sqlite3.connect(self._file, timeout=60)
                 self._create_table(connection)
             yield connection

@@ -212,16 +212,22 @@ class ObjectStore:
         return self._clock[0] + timedelta(seconds=time.monotonic() - self._clock[1])
 
     def _request(self, verb: str, key: str, send: Callable[[Any], Result]) -> Result:
-        """Send a request, again if it fails for a passing reason. FileNotFoundError and AlreadyExistsError pass."""
+        """Send a request, again if it fails for a passing reason.
+
+        AlreadyExistsError is raised as it is, and FileNotFoundError of reads too; of any other request at a server, it
+        is the bucket that does not exist.
+        """
         from obstore.exceptions import AlreadyExistsError, BaseError
 
         began, pause, tries = time.monotonic(), 0.5, 1
         while True:
             try:
                 return send(self._client)
-            except (FileNotFoundError, AlreadyExistsError):
+            except AlreadyExistsError:
                 raise
             except (BaseError, OSError) as error:
+                if isinstance(error, FileNotFoundError) and (verb == "read" or self.url.startswith("local://")):
+                    raise
                 failure = _Failure.of(error)
                 if failure.is_expired:
                     self._client = _open(self.url)  # reads renewed credentials
@@ -248,10 +254,13 @@ class ObjectStore:
 
 
 class RangeFile(io.RawIOBase):
-    """An object as a seekable file: each read is a request for a range. Wrap it in a `BufferedReader`."""
+    """An object as a seekable file: each read is a request for a range. Wrap it in a `BufferedReader`.
 
-    def __init__(self, objects: ObjectStore, key: str, size: int):
-        self._objects, self._key, self._size, self._position = objects, key, size, 0
+    missing: gives the error that a read raises if there is no such object.
+    """
+
+    def __init__(self, objects: ObjectStore, key: str, size: int, missing: Callable[[], ArtifactError]):
+        self._objects, self._key, self._size, self._position, self._missing = objects, key, size, 0, missing
 
     def readable(self) -> bool:
         return True
@@ -271,7 +280,10 @@ class RangeFile(io.RawIOBase):
         length = min(len(buffer), self._size - self._position)
         if length <= 0:
             return 0
-        data = self._objects.read_range(self._key, self._position, length)
+        try:
+            data = self._objects.read_range(self._key, self._position, length)
+        except FileNotFoundError as error:
+            raise self._missing() from error
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -294,7 +306,7 @@ def _open(url: str) -> Any:
                 "connect_timeout": "10s",
                 "allow_http": endpoint.startswith("http://"),
             },
-            # A blip is nothing to tell; what lasts longer is repeated, and told, by this module.
+            # Short failures are retried silently here; longer ones are retried and logged by this module.
             retry_config={"max_retries": 2, "backoff": {"max_backoff": timedelta(seconds=2)}},
             **_credentials(url),
         )

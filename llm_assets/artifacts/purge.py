@@ -20,7 +20,7 @@ from .errors import ArtifactError
 from .identity import SHORT_ID_DIGITS, fingerprint
 from .record import RECORD, write_atomic
 from .stage import Graph, Resolver
-from .store import NO_PARTITION, Artifact, Store, clear_disk_errors
+from .store import Artifact, Store, clear_disk_errors
 from .tables import scan_table
 from .views import SIDECARS
 
@@ -352,16 +352,6 @@ def replaced_models(takedowns: Takedowns, resolver: Resolver) -> tuple[list[Arti
         is_replaced = current is not None and current.record.identity not in marked
         (replaced if is_replaced else not_replaced).append(artifact)
     return replaced, not_replaced
-
-
-def delete_leftovers(store: Store, takedown: Takedown) -> None:
-    """Remove what a killed deletion left of artifacts: folders without a record, and check results."""
-    for short_id, key in takedown.removed.items():
-        asset, _, partition = key.partition("/")
-        folder = store.root / asset / (partition or NO_PARTITION) / short_id
-        if not (folder / RECORD).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            store.forget_checks(short_id)
 
 
 def interrupted_builds(store: Store, spare: str) -> Iterator[Path]:

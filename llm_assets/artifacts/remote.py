@@ -18,26 +18,31 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ArtifactError, CorruptArtifact
-from .identity import Identity
+from .identity import SHORT_ID_DIGITS, Identity
 from .lease import Lease, is_live, last_claim, live_claims, new_claim
-from .object_index import ObjectIndex
+from .object_index import LISTING_SECONDS, ObjectIndex
 from .objects import ObjectInfo, ObjectStore
 from .record import RECORD, Record, write_atomic
 from .remote_files import RECORDS, RemoteFiles, StoredRecord, new_record_object, record_key, upload_files
-from .remote_staging import STAGING, RemoteStaging
+from .remote_staging import ANNOUNCED, STAGING, RemoteStaging
 from .store import CHECKS, NO_PARTITION, RECIPES, Artifact, Build, Store, build_holder, build_order, clear_disk_errors
 
+log = logging.getLogger(__name__)
+
 _DELETIONS = 16  # artifacts that are removed at a time
+_DELETED_AT_ONCE = 1000  # objects, the most of one request
 _MACHINE = ".machine"  # names this cache folder in claims
 
 
@@ -61,6 +66,7 @@ class RemoteStore(Store):
         self._index = ObjectIndex(self.objects, self.root)
         self._stored: dict[str, tuple[bytes, StoredRecord]] = {}  # by place, with the bytes that it was read from
         self._leases: dict[tuple[str, int], Lease] = {}  # held by this store, by identity and thread
+        self._written_notes: dict[str, tuple[float, bytes]] = {}  # with the time, in monotonic seconds
 
     def lookup(self, identity: Identity) -> Artifact | None:
         """As in a local store; only the record is read, and the files that are there are checked."""
@@ -102,10 +108,22 @@ class RemoteStore(Store):
 
     @contextlib.contextmanager
     def _lock(self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None) -> Iterator[None]:
+        with self._claim(digest, key, on_wait, run_id) as lease:
+            if lease.decided is not None:  # the last builder died after it had decided to publish
+                decided, lease.decided = Record.model_validate(lease.decided), None
+                # A record that is there may be newer: a takedown may have changed the artifact since.
+                if self._artifact_at(self._place_in_url(decided.short_id, decided.key)) is None:
+                    self._write_record(decided)
+            yield
+
+    @contextlib.contextmanager
+    def _claim(
+        self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None
+    ) -> Iterator[Lease]:
         """The lock of this machine, then the claim at the URL."""
         held = (digest, threading.get_ident())
         if held in self._leases:  # a builder that first deletes what it builds
-            yield
+            yield self._leases[held]
             return
         with super()._lock(digest, key, on_wait, run_id):
             holder, since = build_holder(run_id)
@@ -113,9 +131,7 @@ class RemoteStore(Store):
             lease = self._leases[held] = Lease.acquire(self.objects, digest, claim, on_wait)
             try:
                 self._index.forget_listing(RECORDS)
-                if lease.decided is not None:  # the last builder died before it had written the record
-                    self._write_record(Record.model_validate(lease.decided))
-                yield
+                yield lease
             finally:
                 del self._leases[held]
                 lease.release()
@@ -129,9 +145,15 @@ class RemoteStore(Store):
         lease, place = self._lease(identity), self._place(identity)
         self._announce(identity.digest, identity.key, place)
         upload_files(self.objects, place, staging, record.files)
+        # Again what has vanished: a deletion that was taken over while it was suspended may have removed files since.
+        upload_files(self.objects, place, staging, record.files)
         lease.publish(record.model_dump(mode="json"))
         self._write_record(record)
-        self._clear_staging(place)
+        try:
+            self._remove_unused_files(lease, place, self._artifact(place, new_record_object(record)[1]))
+            self._clear_staging(lease, place)
+        except ArtifactError as error:  # the artifact is published; its announcement leads garbage collection here
+            log.warning("%s: published; what its builders left at the URL was not removed: %s", identity.key, error)
         final = self.folder(identity)
         if final.exists():
             shutil.rmtree(final)  # a copy of an artifact that was removed at the URL
@@ -144,32 +166,36 @@ class RemoteStore(Store):
         is not seen.
         """
         lease, place = self._lease(identity), self._place(identity)
-        self._announce(identity.digest, identity.key, place)
-        staging = RemoteStaging(self.url, place, lease.token)
+        announcement = self._announce(identity.digest, identity.key, place)
+        staging = RemoteStaging(self.url, place, lease.token, announcement)
         staging.take_over()
         return staging
 
+    def require_lock(self, identity: Identity) -> None:
+        self._lease(identity).require_not_known_lost()
+
     def replace(self, before: Artifact, now: Artifact) -> Artifact:
-        """Upload an artifact that was changed in place, and remove what it held before. Safe to repeat."""
+        """Upload an artifact that was changed in place, and remove what it held before. Safe to repeat.
+
+        Raises ArtifactError if it is being built.
+        """
         place = self._place_of(now)
-        upload_files(self.objects, place, now.folder, now.record.files)
-        self._write_record(now.record)
-        changed = self._artifact(place, new_record_object(now.record)[1])
-        self._remove_unused_files(place, changed)
+        with self._lock_to_remove(now.record.identity, now.record.key) as lease:
+            upload_files(self.objects, place, now.folder, now.record.files)
+            self._write_record(now.record)
+            changed = self._artifact(place, new_record_object(now.record)[1])
+            self._remove_unused_files(lease, place, changed)
         if before.folder != now.folder:
-            self._remove(before)
+            with self._lock_to_remove(before.record.identity, before.record.key) as lease:
+                self._remove(lease, self._place_of(before), before.record.key)
         super().replace(before, now)
         return changed
 
     def delete(self, artifact: Artifact) -> None:
         """Remove an artifact, here and at the URL. Raises ArtifactError if it is being built."""
         record = artifact.record
-
-        def refuse(holder: str) -> None:
-            raise ArtifactError(f"{record.key} {record.short_id} is being built by {holder}; delete it later")
-
-        with self._lock(record.identity, record.key, refuse, None):
-            self._remove(artifact)
+        with self._lock_to_remove(record.identity, record.key) as lease:
+            self._remove(lease, self._place_of(artifact), record.key)
             with clear_disk_errors(self.root):
                 shutil.rmtree(artifact.folder, ignore_errors=True)
             self.forget_checks(record.short_id)
@@ -178,35 +204,51 @@ class RemoteStore(Store):
         with ThreadPoolExecutor(_DELETIONS) as pool:
             list(pool.map(self.delete, artifacts))
 
+    def remove_leftovers(self, short_id: str, key: str) -> None:
+        """As in a local store, also at the URL. Raises ArtifactError if the artifact is being built."""
+        place = self._place_in_url(short_id, key)
+        self._index.forget_listing(RECORDS)
+        if self._artifact_at(place) is not None:
+            return
+        announced = self.objects.get(f"{STAGING}/{place}/{ANNOUNCED}")
+        if announced is not None or self.objects.list(place):
+            digest = json.loads(announced)["identity"] if announced is not None else short_id
+            with self._lock_to_remove(digest, key) as lease:
+                self._remove(lease, place, key)
+        with clear_disk_errors(self.root):
+            shutil.rmtree(self._folder_of(short_id, key), ignore_errors=True)
+        self.forget_checks(short_id)
+
     def interrupted_uploads(self, days: float) -> list[Upload]:
-        """What interrupted builds left at the URL, if it has not changed for `days` and nobody is at work on it."""
+        """What interrupted builds left at the URL, if it has not changed for `days` and no builder is working on it.
+
+        The claim of a process that has died on this machine is known to be dead by its lock.
+        """
         uploads = []
+        locked_here = {build.lock.name for build in super().builds_in_progress() if build.lock is not None}
         by_place: dict[str, list[ObjectInfo]] = {}
         for item in self.objects.list(STAGING):
             by_place.setdefault("/".join(item.key.split("/")[1:4]), []).append(item)
         for place, items in by_place.items():
-            # The store's time is known to a second, from below.
-            age = max(0.0, (self.objects.now() - max(item.modified for item in items)).total_seconds())
-            announced = self.objects.get(f"{STAGING}/{place}/{_ANNOUNCED}")
-            if age < days * 86_400 or announced is None:
+            age = (self.objects.now() - max(item.modified for item in items)).total_seconds()
+            announced = self.objects.get(f"{STAGING}/{place}/{ANNOUNCED}")
+            # The store's clock is estimated up to a second early, so an age may be negative; 0 days takes everything.
+            if (days > 0 and age < days * 86_400) or announced is None:
                 continue
             digest, key = json.loads(announced)["identity"], json.loads(announced)["key"]
             claim = last_claim(self.objects, digest)
-            if claim is None or not is_live(self.objects, *claim[1:]):
+            is_dead_here = claim is not None and claim[2].machine == self._machine() and digest[:32] not in locked_here
+            if claim is None or is_dead_here or not is_live(self.objects, *claim[1:]):
                 unused = [*items, *self._unused_files(place, self._artifact_at(place))]
                 uploads.append(Upload(place, digest, key, sum(item.bytes for item in unused)))
         return uploads
 
     def remove_upload(self, upload: Upload) -> None:
-        """Remove what an interrupted build left, unless the artifact is built again just now."""
-
-        def refuse(holder: str) -> None:
-            raise ArtifactError(f"{upload.key} is being built by {holder}; collect garbage later")
-
-        with self._lock(upload.digest, upload.key, refuse, None):
-            self._clear_staging(upload.place, keep_announcement=True)  # markers before the files that they name
-            self._remove_unused_files(upload.place, self._artifact_at(upload.place))
-            self._clear_staging(upload.place)
+        """Remove what an interrupted build left. Raises ArtifactError if the artifact is being built again."""
+        with self._lock_to_remove(upload.digest, upload.key) as lease:
+            self._clear_staging(lease, upload.place, keep_announcement=True)  # markers before the files that they name
+            self._remove_unused_files(lease, upload.place, self._artifact_at(upload.place))
+            self._clear_staging(lease, upload.place)
 
     def read_check(self, name: str) -> bytes | None:
         result = super().read_check(name)
@@ -230,7 +272,15 @@ class RemoteStore(Store):
     def _note(self, name: str, note: bytes) -> None:
         """Write a note about a recipe, at the URL too: garbage collection on every machine respects it."""
         self.objects.put(name, note)
+        self._written_notes[name] = (time.monotonic(), note)
         super()._note(name, note)
+
+    def _has_note(self, name: str, note: bytes) -> bool:
+        """Whether the URL has the note; the local copy stays when another machine forgets the recipe."""
+        written_at, written = self._written_notes.get(name, (0.0, b""))
+        if written == note and time.monotonic() - written_at < LISTING_SECONDS:  # the listing may be older
+            return True
+        return self._index.contents(RECIPES, name).get(name) == note
 
     def _notes(self) -> dict[str, str]:
         self._index.forget_listing(RECIPES)  # other machines write notes too
@@ -245,6 +295,22 @@ class RemoteStore(Store):
         if lease is None:
             raise ArtifactError(f"{identity.key}: published without its lock")
         return lease
+
+    @contextlib.contextmanager
+    def _lock_to_remove(self, digest: str, key: str) -> Iterator[Lease]:
+        """The lock of an artifact that is removed or changed. Raises ArtifactError if it is being built.
+
+        What its last builder had decided to publish does not appear any more.
+        """
+
+        def refuse(holder: str) -> None:
+            raise ArtifactError(f"{key} {digest[:SHORT_ID_DIGITS]} is being built by {holder}; run again later")
+
+        with self._claim(digest, key, refuse, None) as lease:
+            yield lease
+
+    def _place_in_url(self, short_id: str, key: str) -> str:
+        return self._folder_of(short_id, key).relative_to(self.root).as_posix()
 
     def _place_of(self, artifact: Artifact) -> str:
         return artifact.folder.relative_to(self.root).as_posix()
@@ -288,39 +354,45 @@ class RemoteStore(Store):
         }
         super()._check_sizes(Artifact(artifact.folder, artifact.record.model_copy(update={"files": here})))
 
-    def _announce(self, digest: str, key: str, place: str) -> None:
+    def _announce(self, digest: str, key: str, place: str) -> bytes:
         """Note that an upload begins, so that garbage collection finds what it leaves if it is killed."""
         note = json.dumps({"identity": digest, "key": key}, sort_keys=True).encode()
-        self.objects.put(f"{STAGING}/{place}/{_ANNOUNCED}", note)
+        self.objects.put(f"{STAGING}/{place}/{ANNOUNCED}", note)
+        return note
 
     def _write_record(self, record: Record) -> None:
         self.objects.put(*new_record_object(record))
         self._index.forget_listing(RECORDS)
 
-    def _remove(self, artifact: Artifact) -> None:
+    def _remove(self, lease: Lease, place: str, key: str) -> None:
         """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage."""
-        place = self._place_of(artifact)
-        self._announce(artifact.record.identity, artifact.record.key, place)
-        self.objects.delete([record_key(place)])
+        self._announce(lease.digest, key, place)
+        self._delete(lease, [record_key(place)])
         self._index.forget_listing(RECORDS)
-        self.objects.delete(item.key for item in self.objects.list(place))
-        self._clear_staging(place)
+        self._delete(lease, [item.key for item in self.objects.list(place)])
+        self._clear_staging(lease, place)
 
-    def _clear_staging(self, place: str, keep_announcement: bool = False) -> None:
+    def _delete(self, lease: Lease, keys: Sequence[str]) -> None:
+        """Remove objects, unless another builder has taken over: they are its objects then. Raises LeaseLost."""
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            lease.require()
+            self.objects.delete(keys[start : start + _DELETED_AT_ONCE])
+
+    def _clear_staging(self, lease: Lease, place: str, keep_announcement: bool = False) -> None:
         """Remove what is in the staging folder, last the announcement, by which garbage collection finds it."""
-        announcement = f"{STAGING}/{place}/{_ANNOUNCED}"
+        announcement = f"{STAGING}/{place}/{ANNOUNCED}"
         keys = [item.key for item in self.objects.list(f"{STAGING}/{place}")]
-        self.objects.delete(key for key in keys if key != announcement)
+        self._delete(lease, [key for key in keys if key != announcement])
         if not keep_announcement:
-            self.objects.delete([announcement])
+            self._delete(lease, [announcement])
 
     def _unused_files(self, place: str, artifact: Artifact | None) -> list[ObjectInfo]:
         """Files in the place of an artifact at the URL that its record, if it has one, does not name."""
         named = artifact.remote.keys() if artifact is not None and isinstance(artifact.remote, RemoteFiles) else set()
         return [item for item in self.objects.list(place) if item.key not in named]
 
-    def _remove_unused_files(self, place: str, artifact: Artifact | None) -> None:
-        self.objects.delete(item.key for item in self._unused_files(place, artifact))
+    def _remove_unused_files(self, lease: Lease, place: str, artifact: Artifact | None) -> None:
+        self._delete(lease, [item.key for item in self._unused_files(place, artifact)])
 
     def _convert_old_layout(self) -> None:
         """Write the records of a store of version 0.1, which has them beside the data, where they are looked for."""
@@ -336,7 +408,6 @@ class RemoteStore(Store):
             write_atomic(converted, self.url.encode())
 
 
-_ANNOUNCED = "upload.json"
 _CONVERTED = ".converted"
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from .errors import CorruptArtifact
 from .objects import ObjectStore, RangeFile
 from .record import RECORD, FileEntry, Record, file_digest, write_atomic
-from .store import NO_PARTITION, clear_disk_errors
+from .store import NO_PARTITION, clear_disk_errors, read_artifact
 
 if TYPE_CHECKING:
     from .remote import RemoteStore
@@ -90,7 +90,7 @@ class RemoteFiles:
     def __init__(self, store: RemoteStore, place: str, stored: StoredRecord):
         self._objects, self._place = store.objects, place
         self._record, self._data = stored.record, stored.data
-        self._folder, self._read_local = store.root / place, store._read
+        self._folder = store.root / place
         self._is_current = False
 
     @property
@@ -120,11 +120,12 @@ class RemoteFiles:
         entry, path = self._record.files[name], self._folder / name
         if entry.location is not None or path.exists():
             return open(entry.location or path, "rb")
-        return io.BufferedReader(RangeFile(self._objects, self._key(name, entry), entry.bytes), _RANGE_BUFFER)
+        key = self._key(name, entry)
+        return io.BufferedReader(RangeFile(self._objects, key, entry.bytes, lambda: self._missing(key)), _RANGE_BUFFER)
 
     def forget_outdated(self) -> None:
         """Remove local copies that are no longer those of the record, which a takedown on another machine changed."""
-        local = None if self._is_current else self._read_local(self._folder)
+        local = None if self._is_current else read_artifact(self._folder)
         if local is not None and local.record != self._record:
             with clear_disk_errors(self._folder):
                 for name, entry in local.record.files.items():
@@ -141,10 +142,12 @@ class RemoteFiles:
         return f"{self._place}/{self._data}/{name}" if self._data else file_key(self._place, name, entry)
 
     def _download(self, name: str, entry: FileEntry) -> None:
+        key = self._key(name, entry)
         try:
-            download_file(self._objects, self._key(name, entry), entry, self._folder / name)
+            download_file(self._objects, key, entry, self._folder / name)
         except FileNotFoundError as error:
-            store = self._objects.url
-            raise CorruptArtifact(
-                f"{store}/{self._key(name, entry)}: is missing; delete {store}/{record_key(self._place)} to rebuild it"
-            ) from error
+            raise self._missing(key) from error
+
+    def _missing(self, key: str) -> CorruptArtifact:
+        store = self._objects.url
+        return CorruptArtifact(f"{store}/{key}: is missing; delete {store}/{record_key(self._place)} to rebuild it")

@@ -23,6 +23,7 @@ from .remote_files import download_file, file_key, upload_files
 from .step import TASKS
 
 STAGING = ".staging"
+ANNOUNCED = "upload.json"
 _MARKERS = "tasks"
 _READS = 16  # markers at a time
 
@@ -31,26 +32,32 @@ _READS = 16  # markers at a time
 class RemoteStaging:
     """The finished tasks of one builder. It can be sent to workers, which have the credentials of the store.
 
-    place: ``<asset>/<partition>/<short identity>``. token: of the builder's lease.
+    place: ``<asset>/<partition>/<short identity>``. token: of the builder's lease. announcement: which artifact this
+    is; garbage collection finds by it what is left here.
     """
 
     url: str
     place: str
     token: str
+    announcement: bytes
 
     @cached_property
     def _objects(self) -> ObjectStore:
         return ObjectStore(self.url)
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
-        return RemoteStaging, (self.url, self.place, self.token)  # without the client
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, bytes]]:
+        return RemoteStaging, (self.url, self.place, self.token, self.announcement)  # without the client
 
     @property
     def _folder(self) -> str:
         return f"{STAGING}/{self.place}"
 
     def store_task(self, folder: Path, name: str) -> None:
-        """Store a task that has been finished in a local folder: its files and scratch files, then its marker."""
+        """Store a task that has been finished in a local folder: its files and scratch files, then its marker.
+
+        It is announced before, because the builder may have ended and removed its announcement since.
+        """
+        self._objects.put(f"{self._folder}/{ANNOUNCED}", self.announcement)
         marker = json.loads((folder / TASKS / f"{name}.json").read_bytes())
         entries = {file: FileEntry(**entry) for file, entry in marker["files"].items()}
         upload_files(self._objects, self.place, folder, entries)

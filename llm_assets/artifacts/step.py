@@ -164,7 +164,7 @@ class Step:
     """The first argument of a stage's build function: its inputs, its staging folder, and ways to run and track work.
 
     track: records numbers of a long step while it runs (MLflow). launcher: starts the step's processes; None starts
-    plain subprocesses.
+    plain subprocesses. require_lock: called after each task; raises LeaseLost if another builder has taken over.
     """
 
     identity: Identity
@@ -175,6 +175,7 @@ class Step:
     resumed_tasks: int = 0
     track: Callable[[Mapping[str, float], int], None] = lambda numbers, step: None
     launcher: Any = None
+    require_lock: Callable[[], None] = lambda: None
 
     @property
     def partition(self) -> str:
@@ -229,6 +230,7 @@ class Step:
             if marker is None:
                 raise ArtifactError(f"{self.identity.key}: the worker of task {name} returned without finishing it")
             self.progress.advance(done, marker["stats"])
+            self.require_lock()
 
     def markers(self) -> dict[str, dict[str, Any]]:
         """The markers of finished tasks, by task name, sorted."""

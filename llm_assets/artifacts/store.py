@@ -173,6 +173,16 @@ def _load_record(path: str, modified: int, size: int) -> Record:
     return Record.load(Path(path).read_bytes(), path)
 
 
+def read_artifact(folder: Path) -> Artifact | None:
+    """The artifact in a local folder; None if the folder has no record."""
+    record = folder / RECORD
+    try:
+        stat = record.stat()
+        return Artifact(folder, _load_record(str(record), stat.st_mtime_ns, stat.st_size))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def build_order(artifact: Artifact) -> tuple[str, str]:
     return str(artifact.record.timings.get("finished_at", "")), artifact.record.identity
 
@@ -196,7 +206,7 @@ class Store:
 
         Raises CorruptArtifact if a file is missing or has the wrong size.
         """
-        artifact = self._read(self.folder(identity))
+        artifact = read_artifact(self.folder(identity))
         if artifact is None:
             return None
         if artifact.record.identity != identity.digest:
@@ -206,14 +216,6 @@ class Store:
             )
         self._check_sizes(artifact)
         return artifact
-
-    def _read(self, folder: Path) -> Artifact | None:
-        record = folder / RECORD
-        try:
-            stat = record.stat()
-            return Artifact(folder, _load_record(str(record), stat.st_mtime_ns, stat.st_size))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
 
     def _check_sizes(self, artifact: Artifact) -> None:
         for name, entry in artifact.record.files.items():
@@ -238,7 +240,7 @@ class Store:
             for partition_folder in sorted(p for p in asset_folder.iterdir() if p.is_dir()):
                 if partition is not None and partition_folder.name != partition:
                     continue
-                artifacts = [self._read(folder) for folder in partition_folder.iterdir()]
+                artifacts = [read_artifact(folder) for folder in partition_folder.iterdir()]
                 yield from sorted((artifact for artifact in artifacts if artifact is not None), key=build_order)
 
     def find(self, prefix: str) -> Artifact:
@@ -256,7 +258,7 @@ class Store:
             short = pointer.read_text().strip()
         except FileNotFoundError:
             return None
-        return self._read(self.root / asset / (partition or NO_PARTITION) / short)
+        return read_artifact(self.root / asset / (partition or NO_PARTITION) / short)
 
     def touch_latest(self, identity: Identity) -> None:
         """Make this artifact the latest of its asset and partition."""
@@ -273,14 +275,15 @@ class Store:
         """Note that a recipe, by label, resolves to `identity`, so that `gc` keeps it. Writes at most once a day."""
         name = f"{identity.asset}/{identity.partition or NO_PARTITION}"
         note = f"{identity.short_id} {datetime.now(UTC):%Y-%m-%d}\n"
-        pointer = self.root / RECIPES / recipe / name
-        try:
-            if pointer.read_text() == note:
-                return
-        except FileNotFoundError:
-            pass
         with clear_disk_errors(self.root):
-            self._note(f"{RECIPES}/{recipe}/{name}", note.encode())
+            if not self._has_note(f"{RECIPES}/{recipe}/{name}", note.encode()):
+                self._note(f"{RECIPES}/{recipe}/{name}", note.encode())
+
+    def _has_note(self, name: str, note: bytes) -> bool:
+        try:
+            return (self.root / name).read_bytes() == note
+        except FileNotFoundError:
+            return False
 
     def _note(self, name: str, note: bytes) -> None:
         write_atomic(self.root / name, note)
@@ -317,6 +320,9 @@ class Store:
         """
         with self._lock(identity.digest, identity.key, on_wait, run_id):
             yield
+
+    def require_lock(self, identity: Identity) -> None:
+        """Raise LeaseLost if another builder has taken over, as it can at a URL; here the kernel keeps the lock."""
 
     @contextlib.contextmanager
     def _lock(self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None) -> Iterator[None]:
@@ -405,6 +411,18 @@ class Store:
         """Remove many artifacts."""
         for artifact in artifacts:
             self.delete(artifact)
+
+    def remove_leftovers(self, short_id: str, key: str) -> None:
+        """Remove what a killed deletion left of an artifact: its folder without a record, and check results."""
+        folder = self._folder_of(short_id, key)
+        if not (folder / RECORD).exists():
+            with clear_disk_errors(self.root):
+                shutil.rmtree(folder, ignore_errors=True)
+            self.forget_checks(short_id)
+
+    def _folder_of(self, short_id: str, key: str) -> Path:
+        asset, _, partition = key.partition("/")
+        return self.root / asset / (partition or NO_PARTITION) / short_id
 
     def read_check(self, name: str) -> bytes | None:
         """The stored result of a check, or None. `name` begins with the short identity of the artifact."""

@@ -82,6 +82,8 @@ def _passes(check: Any, values: pl.Expr) -> pl.Expr | None:
     statistics = check.statistics or {}
     if check.name == "greater_than_or_equal_to":
         return values >= statistics["min_value"]
+    if check.name == "greater_than":
+        return values > statistics["min_value"]
     if check.name == "less_than_or_equal_to":
         return values <= statistics["max_value"]
     if check.name == "isin":

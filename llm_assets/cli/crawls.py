@@ -43,6 +43,19 @@ def crawls() -> None:
     """Register crawls and manage them."""
 
 
+# Options that are conditions on captures, with their fields.
+_CONDITIONS = {
+    "--domain": "domains",
+    "--host": "hosts",
+    "--prefix": "prefixes",
+    "--language": "languages",
+    "--mime": "mimes",
+    "--status": "statuses",
+    "--limit": "limit",
+    "--sample": "sample",
+}
+
+
 @dataclass(frozen=True)
 class SourceOptions:
     """The options of `crawls add` that name a source. Exactly one kind of source is given, or `since` alone."""
@@ -88,6 +101,8 @@ class SourceOptions:
             "--sample-web": self.sample_web,
         }
         kinds = [option for option, value in given.items() if value]
+        if not self.snapshot and (options := self._conditions()):
+            raise click.UsageError(f"{', '.join(options)}: only with --common-crawl")
         if not kinds and self.since:
             return _source_of_crawl(self.since)
         if len(kinds) != 1:
@@ -102,10 +117,15 @@ class SourceOptions:
             return self._fields_of_common_crawl(self.snapshot)
         return {"kind": "crawl", "seeds": self.seeds} if self.seeds else {"kind": "sample_web"}
 
+    def _conditions(self) -> dict[str, Any]:
+        """The given conditions on captures, by option; 0 is given too, and refused by the source."""
+        values = {option: getattr(self, field) for option, field in _CONDITIONS.items()}
+        return {option: value for option, value in values.items() if value is not None and value != ()}
+
     def _fields_of_common_crawl(self, snapshot: str) -> dict[str, Any]:
         """WARC files of a snapshot, or the captures that its index has for the given conditions."""
         names = CommonCrawlIndex.model_fields.keys() - CommonCrawl.model_fields.keys()
-        conditions = {name: value for name, value in vars(self).items() if name in names and value}
+        conditions = {_CONDITIONS[option]: value for option, value in self._conditions().items()}
         searches_index = bool(conditions) or any(setting.partition("=")[0] in names for setting in self.settings)
         if searches_index and (self.paths or self.files is not None):
             raise click.UsageError("--files and --path take whole WARC files; they exclude conditions on captures")
@@ -162,7 +182,7 @@ class SourceOptions:
     "statuses",
     type=int,
     multiple=True,
-    help="With --common-crawl: take only answers with this status; repeatable.",
+    help="With --common-crawl: take only pages with this status, 200 to 299; repeatable.",
 )
 @click.option(
     "--limit", type=int, default=None, help="With --common-crawl: number of pages, the first in the index's order."

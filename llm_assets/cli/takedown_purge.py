@@ -17,7 +17,6 @@ from llm_assets.artifacts.purge import (
     MarkedModel,
     Takedown,
     Takedowns,
-    delete_leftovers,
     interrupted_builds,
     strip_model,
     write_notice,
@@ -194,7 +193,10 @@ def remove_artifacts(plan: Plan, workspace: Workspace, takedown: Takedown, taked
     store, marked = workspace.store, takedowns.marked_models()
     for artifact in plan.removed:
         store.delete(artifact)
-    delete_leftovers(store, takedown)
+    for short_id, key in takedown.removed.items():  # what an earlier try left that was killed
+        store.remove_leftovers(short_id, key)
+    for upload in store.interrupted_uploads(days=0):
+        store.remove_upload(upload)
     for artifact in plan.models:
         strip_model(store, artifact, workspace.graph)
         write_notice(artifact, marked[artifact.record.identity])

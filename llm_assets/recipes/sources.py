@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
@@ -125,13 +126,19 @@ def _host_name(text: str) -> str:
 
 
 def _url_prefix(text: str) -> str:
-    """The beginning of a URL, with or without its scheme, its host as in the index. Raises ValueError."""
+    """The beginning of a URL, with or without its scheme, written as in the index. Raises ValueError.
+
+    Its host is in ASCII, its path percent-encoded (RFC 3986); a fragment is in no captured URL.
+    """
     match = re.fullmatch(r"(https?://)?([^/:@\s]+)(:\d+)?(/.*)", text.strip())
     if match is None:
         raise ValueError(
             f"prefix {text!r} must contain the whole host, such as example.org/ or https://example.org/docs/"
         )
-    return f"{match[1] or ''}{_host_name(match[2])}{match[3] or ''}{match[4]}"
+    if "#" in match[4]:
+        raise ValueError(f"prefix {text!r} has a fragment (#…), which no captured URL has; leave it out")
+    path = quote(match[4], safe="%/:?[]@!$&'()*+,;=~")
+    return f"{match[1] or ''}{_host_name(match[2])}{match[3] or ''}{path}"
 
 
 class CommonCrawl(Frozen):
@@ -175,7 +182,9 @@ class CommonCrawlIndex(Frozen):
         (), description="main language of the page, the first of content_languages: en or eng"
     )
     mimes: tuple[str, ...] = Field((), description="media types, as detected from the content (content_mime_detected)")
-    statuses: tuple[Annotated[int, Field(ge=100, le=999)], ...] = Field((), description="HTTP statuses")
+    statuses: tuple[Annotated[int, Field(ge=100, le=999)], ...] = Field(
+        (), description="HTTP statuses, from 200 to 299: errors and redirects are outside the part of the index read"
+    )
     fetched_from: date | None = Field(None, description="first day (UTC) of the fetch")
     fetched_before: date | None = Field(None, description="first day (UTC) after the last one")
     sample: float = Field(1.0, gt=0, le=1, description="share of the URLs, chosen by their MD5 digest")
@@ -210,6 +219,17 @@ class CommonCrawlIndex(Frozen):
     @classmethod
     def _whole_hosts(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_url_prefix(prefix) for prefix in prefixes)
+
+    @field_validator("statuses")
+    @classmethod
+    def _of_pages(cls, statuses: tuple[int, ...]) -> tuple[int, ...]:
+        for status in statuses:
+            if not 200 <= status <= 299:
+                raise ValueError(
+                    f"status {status}: the index lists errors and redirects in subset=crawldiagnostics, which is not "
+                    "read; give statuses from 200 to 299"
+                )
+        return statuses
 
     @field_validator("languages")
     @classmethod

@@ -203,6 +203,6 @@ def _problem(record: RemoteRecord, data: bytes) -> tuple[str, str] | None:
     if record.digest and normal_digest(record.digest) != digest:
         other = "" if capture.url == record.url else f" of {capture.url}"
         return "digest_mismatch", f"{place}: a payload{other} with {digest}; the index says {record.digest}"
-    if not record.digest and capture.url != record.url:
+    if capture.url != record.url:
         return "damaged", f"{place}: the record of another URL, {capture.url}"
     return None

@@ -1,13 +1,26 @@
 """The lock of a build at a URL: one builder at a time, and none that was taken over publishes."""
 
+import contextlib
 import threading
+import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from llm_assets.artifacts import ArtifactError, LeaseLost, lease, materialize
+from llm_assets.artifacts import (
+    ArtifactError,
+    LeaseLost,
+    RemoteStore,
+    StoreUnreachable,
+    lease,
+    materialize,
+    remote,
+)
+from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.lease import Lease, claims_folder, is_live, last_claim, new_claim
 from llm_assets.artifacts.objects import ObjectStore
+from llm_assets.artifacts.record import FileEntry, file_digest
 from tests.support.object_server import BUSY, object_server
 from tests.support.toy import LETTERS, ToyRecipe, machine, make_folder
 
@@ -46,6 +59,8 @@ def test_of_many_builders_one_gets_the_lease_at_a_time(url):
         held = acquire(url, name)
         inside.append(name)
         most.append(len(inside))
+        time.sleep(0.02)  # long enough for a second builder that gets the lease to be seen inside
+        most.append(len(inside))
         order.append(held.token)
         inside.remove(name)
         held.release()
@@ -55,7 +70,7 @@ def test_of_many_builders_one_gets_the_lease_at_a_time(url):
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == [1] * 6
+    assert most == [1] * 12
     assert [int(token.partition("-")[0]) for token in order] == sorted(int(t.partition("-")[0]) for t in order)
     assert len(ObjectStore(url).list(claims_folder(DIGEST))) == 1
 
@@ -71,11 +86,11 @@ def test_a_builder_at_work_is_waited_for_and_named(url):
 def test_a_lease_that_is_renewed_does_not_expire(url, monkeypatch):
     monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
-    held, waited = acquire(url, "machine1"), threading.Event()
-    second = threading.Thread(target=lambda: acquire(url, "machine2").release(), daemon=True)
+    held, waits_for = acquire(url, "machine1"), []
+    second = threading.Thread(target=lambda: acquire(url, "machine2", waits_for.append).release(), daemon=True)
     second.start()
     second.join(2.5)
-    assert second.is_alive() and not waited.is_set()
+    assert second.is_alive() and waits_for == ["machine1"]
     held.publish(RECORD)
     held.release()
     second.join(10)
@@ -176,3 +191,115 @@ def test_a_builder_that_was_taken_over_leaves_the_others_artifact(tmp_path, url,
     assert materialize(LETTERS, "a", slow).cached
     assert slow.store.lookup(identity).record == quick.store.lookup(identity).record
     assert not is_live(slow.store.objects, *last_claim(slow.store.objects, identity.digest)[1:])
+
+
+def test_a_claim_that_could_not_be_taken_whole_is_not_renewed(url, monkeypatch):
+    def fail(held):
+        raise StoreUnreachable("away")
+
+    monkeypatch.setattr(Lease, "_drop_earlier", fail)
+    with pytest.raises(StoreUnreachable):
+        acquire(url, "machine1")
+    assert not [thread for thread in threading.enumerate() if thread.name == "lease of letters/a"]
+
+
+def test_renewals_survive_any_error_and_report_the_loss_of_the_lease(url, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.02)
+    listing, errors = ObjectStore.list, [RuntimeError("of the client")]
+
+    def failing_once(objects, folder):
+        if errors and threading.current_thread().name == "lease of letters/a":
+            raise errors.pop()
+        return listing(objects, folder)
+
+    monkeypatch.setattr(ObjectStore, "list", failing_once)
+    held = acquire(url, "machine1")
+    held.require_not_known_lost()
+    acquire(url, "machine1").release()  # as a builder that takes over
+    held._renewals.join(10)
+    with pytest.raises(LeaseLost, match="machine1 has taken over"):
+        held.require_not_known_lost()
+    assert errors == []
+
+
+def test_a_builder_stops_after_the_task_in_which_it_lost_its_lease(tmp_path, url, monkeypatch):
+    ws = machine(url, tmp_path / "machine1", ToyRecipe(folder=str(make_folder(tmp_path / "in"))))
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    require = Lease.require_not_known_lost
+    monkeypatch.setattr(Lease, "require_not_known_lost", lambda held: (held._lost.set(), require(held)))
+    with pytest.raises(LeaseLost):
+        materialize(LETTERS, "a", ws)
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+
+
+def test_a_decision_to_publish_does_not_overwrite_a_newer_record(tmp_path, url, monkeypatch):
+    """A builder dies after its record is visible; a takedown then changes the artifact; garbage is collected."""
+    ws = machine(url, tmp_path / "machine1", ToyRecipe(folder=str(make_folder(tmp_path / "in"))))
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "release", lambda held: held._end_renewals())
+        patch.setattr(RemoteStore, "_clear_staging", lambda *arguments: None)
+        artifact = materialize(LETTERS, "a", ws).artifact
+        changed = change(artifact)
+        patch.setattr(RemoteStore, "_claim", unclaimed)  # the last claim stays that of the dead builder
+        ws.store.replace(artifact, changed)
+    identity = ws.resolver().resolve("letters", "a").identity
+    with ws.store.lock(identity):
+        assert ws.store.lookup(identity).record == changed.record
+    collect(ws, find_garbage(ws, staging_days=0))
+    stored = ws.store.lookup(identity)
+    assert stored.record == changed.record
+    assert {item.key for item in ws.store.objects.list("letters")} == stored.remote.keys()
+
+
+def test_a_deletion_that_was_taken_over_removes_nothing_more(tmp_path, url, monkeypatch):
+    recipe = ToyRecipe(folder=str(make_folder(tmp_path / "in")))
+    first, second = (machine(url, tmp_path / name, recipe) for name in ("machine1", "machine2"))
+    artifact = materialize(LETTERS, "a", first).artifact
+    listing = ObjectStore.list
+
+    def hang(objects, folder):
+        """The deletion hangs after it has removed the record, and the artifact is built again meanwhile."""
+        items = listing(objects, folder)
+        if folder.startswith("letters/"):
+            monkeypatch.setattr(ObjectStore, "list", listing)
+            monkeypatch.setattr(lease, "LEASE_SECONDS", 0.0)
+            assert not materialize(LETTERS, "a", second).cached
+        return items
+
+    monkeypatch.setattr(ObjectStore, "list", hang)
+    with pytest.raises(LeaseLost):
+        first.store.delete(artifact)
+    (rebuilt,) = second.store.artifacts()
+    assert rebuilt.remote.keys() == {item.key for item in second.store.objects.list("letters")}
+
+
+def test_files_that_vanish_during_an_upload_are_uploaded_again(tmp_path, url, monkeypatch):
+    ws = machine(url, tmp_path / "machine1", ToyRecipe(folder=str(make_folder(tmp_path / "in"))))
+    upload = remote.upload_files
+
+    def vanish(objects, place, *arguments):
+        monkeypatch.setattr(remote, "upload_files", upload)
+        upload(objects, place, *arguments)
+        objects.delete([objects.list(place)[0].key])
+
+    monkeypatch.setattr(remote, "upload_files", vanish)
+    artifact = materialize(LETTERS, "a", ws).artifact
+    assert artifact.record.rows == {"letters": 20}
+    assert len(ws.store.objects.list("letters")) == 4
+
+
+def change(artifact):
+    """The artifact with another content of its first file."""
+    file = artifact.folder / "letters/file0.parquet"
+    file.write_bytes(file.read_bytes() + b"x")
+    files = {
+        **artifact.record.files,
+        "letters/file0.parquet": FileEntry(bytes=file.stat().st_size, sha256=file_digest(file)),
+    }
+    return type(artifact)(artifact.folder, artifact.record.model_copy(update={"files": files}))
+
+
+@contextlib.contextmanager
+def unclaimed(store, *arguments):
+    """In place of a claim: nothing is written to the URL, and every deletion is allowed."""
+    yield SimpleNamespace(require=lambda: None, decided=None)

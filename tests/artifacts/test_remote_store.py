@@ -2,20 +2,24 @@
 
 import json
 import os
+import pickle
 import random
+import sqlite3
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from llm_assets.artifacts import CorruptArtifact, RemoteStore, materialize, object_index, objects
+from llm_assets.artifacts import CorruptArtifact, RemoteStore, StoreUnreachable, materialize, object_index, objects
 from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.gc import collect, find_garbage
+from llm_assets.artifacts.identity import recipe_label
+from llm_assets.artifacts.lease import Lease
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
 from llm_assets.artifacts.objects import ObjectStore
 from llm_assets.artifacts.record import FileEntry, data_version, file_digest
-from tests.support.object_server import object_server
+from tests.support.object_server import DENIED, object_server
 from tests.support.toy import GRAPH, LETTERS, TOTAL, ToyRecipe, letters_task, machine, make_folder, workspace
 
 
@@ -82,6 +86,38 @@ def test_an_unreadable_cache_of_records_costs_only_time(server, tmp_path, recipe
     assert len(list(RemoteStore(url, tmp_path / "machine1").artifacts())) == 1
 
 
+def test_a_part_of_the_records_does_not_replace_the_shared_ones(server, tmp_path, recipe, monkeypatch):
+    monkeypatch.setattr(object_index, "SHARED_FROM", 1)
+    store = machine(server.new_bucket(), tmp_path / "machine1", recipe).store
+    store.objects.put(".records/a/_/1.json", b"{}")
+    store.objects.put(".records/b/_/2.json", b"{}")
+    index = object_index.ObjectIndex(store.objects, tmp_path)
+    assert len(index.contents(".records", ".records/a/")) == 1
+    assert store.objects.list(".index") == []
+
+
+def test_a_cache_of_records_that_is_locked_is_not_removed(tmp_path, monkeypatch):
+    pytest.importorskip("obstore")
+    index = object_index.ObjectIndex(ObjectStore(f"local://{tmp_path}/url"), tmp_path)
+    index._objects.put(".records/a", b"{}")
+    assert index.contents(".records") == {".records/a": b"{}"}
+
+    def locked(connection):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(index, "_create_table", locked)
+    with pytest.raises(sqlite3.OperationalError):
+        index.contents(".records")
+    assert (tmp_path / ".objects.sqlite").exists()
+
+
+def test_an_artifact_can_be_sent_to_a_worker_while_its_store_builds(server, tmp_path, recipe):
+    ws = machine(server.new_bucket(), tmp_path / "machine1", recipe)
+    artifact = materialize(LETTERS, "a", ws).artifact
+    with ws.store.lock(ws.resolver().resolve("words", "a").identity):
+        assert contents(pickle.loads(pickle.dumps(artifact))) == contents(artifact)
+
+
 def test_a_new_machine_is_told_what_has_changed_since_the_last_build(server, tmp_path, recipe):
     url = server.new_bucket()
     build_all(machine(url, tmp_path / "machine1", recipe))
@@ -139,6 +175,14 @@ def test_bytes_that_differ_from_the_record_are_refused(server, tmp_path, recipe)
     with pytest.raises(CorruptArtifact, match=r"file1.parquet: is missing; delete s3://.*json to rebuild it"):
         artifact.file("letters/file1.parquet")
     assert not list(artifact.folder.glob("letters/*"))
+    with artifact.open("letters/file1.parquet") as stream, pytest.raises(CorruptArtifact, match="is missing; delete"):
+        stream.read(1)
+
+
+def test_a_bucket_that_does_not_exist_is_a_clear_error_of_writes(server):
+    store = ObjectStore("s3://bucket-never/store")
+    with pytest.raises(StoreUnreachable, match="create the bucket"):
+        store.put("a", b"x")
 
 
 def test_a_large_file_goes_up_in_parts_and_comes_down_by_ranges(server, tmp_path, monkeypatch):
@@ -214,6 +258,80 @@ def test_workers_without_a_shared_disk_build_an_artifact_that_is_byte_identical(
     assert published.record.files == reference.record.files and contents(published) == contents(reference)
     assert file_digest(tmp_path / "fetched/letters/file3.parquet") == files["letters/file3.parquet"].sha256
     assert ws.store.objects.list(".staging") == []
+
+
+def test_what_the_record_does_not_name_is_removed_when_an_artifact_is_published(server, tmp_path, recipe):
+    ws = machine(server.new_bucket(), tmp_path / "machine1", recipe)
+    identity = ws.resolver().resolve("letters", "a").identity
+    with ws.store.lock(identity):  # an earlier builder, whose task wrote other bytes
+        staging = ws.store.remote_staging(identity)
+        assert staging.token.startswith("00000001-")  # the markers of the tenth builder sort after those of the ninth
+        letters_task(tmp_path / "worker", "file0", Path(recipe.folder) / "a" / "file0.txt", True, 0.0)
+        staging.store_task(tmp_path / "worker", "file0")
+    artifact = materialize(LETTERS, "a", ws).artifact
+    (stored,) = RemoteStore(ws.store.url, tmp_path / "machine2").artifacts()
+    assert stored.record == artifact.record
+    assert {item.key for item in ws.store.objects.list("letters")} == stored.remote.keys()
+    letters_task(tmp_path / "late", "file1", Path(recipe.folder) / "a" / "file1.txt", True, 0.0)
+    pickle.loads(pickle.dumps(staging)).store_task(tmp_path / "late", "file1")  # of a worker that is late
+    collect(ws, find_garbage(ws, staging_days=0))
+    assert {item.key for item in ws.store.objects.list("letters")} == stored.remote.keys()
+    assert ws.store.objects.list(".staging") == []
+
+
+def test_an_error_after_the_record_is_written_does_not_undo_the_build(server, tmp_path, recipe, caplog):
+    ws = machine(server.new_bucket(), tmp_path / "machine1", recipe)
+    with server.fault(*DENIED, applies=lambda method, path, key_id: method == "POST"):  # deletions
+        assert not materialize(LETTERS, "a", ws).cached
+    assert "letters/a: published; what its builders left at the URL was not removed" in caplog.text
+    assert len(list(RemoteStore(ws.store.url, tmp_path / "machine2").artifacts())) == 1
+    assert len(find_garbage(ws, staging_days=0).uploads) == 1
+
+
+def test_a_deletion_that_was_killed_is_finished_by_the_next_try(server, tmp_path, recipe, monkeypatch):
+    ws = machine(server.new_bucket(), tmp_path / "machine1", recipe)
+    artifact = materialize(LETTERS, "a", ws).artifact
+    record = artifact.record
+    assert artifact.file("letters/file0.parquet").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteStore, "_clear_staging", None)  # the process ends in the middle
+        patch.setattr(Lease, "release", lambda held: held._end_renewals())
+        delete = ObjectStore.delete
+        patch.setattr(ObjectStore, "delete", lambda objects, keys: delete(objects, list(keys)[:1]))
+        with pytest.raises(TypeError):
+            ws.store.delete(artifact)
+    assert len(ws.store.objects.list("letters")) == 3 and artifact.folder.exists()
+    (upload,) = ws.store.interrupted_uploads(days=0)  # though its claim has not expired
+    assert upload.key == "letters/a"
+    ws.store.remove_leftovers(record.short_id, record.key)
+    assert ws.store.objects.list("letters") == ws.store.objects.list(".staging") == []
+    assert not artifact.folder.exists()
+
+
+def test_a_removed_upload_is_not_published_by_a_decision_of_its_builder(server, tmp_path, recipe, monkeypatch):
+    ws = machine(server.new_bucket(), tmp_path / "machine1", recipe)
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteStore, "_write_record", None)
+        patch.setattr(Lease, "release", lambda held: held._end_renewals())
+        with pytest.raises(TypeError):
+            materialize(LETTERS, "a", ws)
+    (upload,) = ws.store.interrupted_uploads(days=0)
+    ws.store.remove_upload(upload)
+    with ws.store.lock(ws.resolver().resolve("letters", "a").identity):
+        assert list(ws.store.artifacts()) == []
+    assert ws.store.objects.list("letters") == ws.store.objects.list(".staging") == []
+
+
+def test_a_note_that_another_machine_removed_is_written_again(server, tmp_path, recipe, monkeypatch):
+    url = server.new_bucket()
+    ws = machine(url, tmp_path / "machine1", recipe)
+    build_all(ws)
+    server.requests.clear()
+    build_all(ws)
+    assert not [path for method, path, _ in server.requests if method == "PUT" and ".recipes" in path]
+    RemoteStore(url, tmp_path / "machine2").forget_recipe(recipe_label(recipe))
+    build_all(machine(url, tmp_path / "machine1", recipe))
+    assert len(ws.store.objects.list(".recipes")) == 3
 
 
 def test_the_layout_of_version_0_1_is_converted(server, tmp_path, recipe):

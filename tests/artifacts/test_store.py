@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from llm_assets.artifacts import CorruptArtifact, StoreUnwritable, materialize
-from llm_assets.artifacts.record import file_digest
+from llm_assets.artifacts.record import file_digest, write_atomic
 from tests.support.toy import LETTERS, ToyRecipe, make_folder, workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,3 +227,16 @@ def test_the_record_is_readable_and_complete(tmp_path, folder):
         == {str(p.relative_to(artifact.path)) for p in artifact.path.rglob("*.parquet")}
     )
     assert record["source"]["tests.support.toy"] and record["timings"]["seconds"] >= 0 and record["versions"]["python"]
+
+
+def test_two_threads_write_one_file(tmp_path, monkeypatch):
+    both_have_written, rename = threading.Barrier(2), os.replace
+
+    def rename_together(source, target):
+        both_have_written.wait(10)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", rename_together)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda data: write_atomic(tmp_path / "file", data), [b"a", b"b"]))
+    assert (tmp_path / "file").read_bytes() in (b"a", b"b") and len(list(tmp_path.iterdir())) == 1

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from llm_assets.recipes import CommonCrawlIndex
 from llm_assets.web.errors import DownloadError, SourceError
@@ -46,7 +47,7 @@ SELECTIONS = [
         {"domains": ["example.org"], "mimes": ["text/plain"], "statuses": [200]},
         lambda row: row["url_host_registered_domain"] == "example.org" and row["content_mime_detected"] == "text/plain",
     ),
-    ({"domains": ["example.org"], "statuses": [404]}, lambda row: False),
+    ({"domains": ["example.org"], "statuses": [206]}, lambda row: False),
     (
         {"domains": ["example.org"], "fetched_from": date(2026, 10, 6), "fetched_before": date(2026, 10, 7)},
         lambda row: (
@@ -165,6 +166,29 @@ def test_a_record_that_is_listed_twice_is_found_once(tmp_path):
     rows = archive_rows()
     with FileServer(index_of([*rows, *rows])) as server:
         assert len(urls_found(server, tmp_path, domains=["example.org"])) == 18
+
+
+@pytest.mark.parametrize(
+    ("prefix", "as_in_the_index"),
+    [
+        ("https://Example.org/Über uns/ü%41", "https://example.org/%C3%9Cber%20uns/%C3%BC%41"),
+        ("bücher.example/?q=ä&x=[1]", "xn--bcher-kva.example/?q=%C3%A4&x=[1]"),
+    ],
+)
+def test_prefixes_are_percent_encoded_as_captured_urls_are(prefix, as_in_the_index):
+    assert CommonCrawlIndex(snapshot=SNAPSHOT, prefixes=[prefix]).prefixes == (as_in_the_index,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"prefixes": ["https://example.org/a#b"]}, "has a fragment"),
+        ({"domains": ["example.org"], "statuses": [404]}, "status 404: .*subset=crawldiagnostics, which is not read"),
+    ],
+)
+def test_what_the_searched_part_of_the_index_never_holds_is_refused(fields, problem):
+    with pytest.raises(ValidationError, match=problem):
+        CommonCrawlIndex(snapshot=SNAPSHOT, **fields)
 
 
 LABELS = st.from_regex(r"(www\d?|[a-z][a-z0-9-]{0,5}[a-z0-9]|x)", fullmatch=True)
