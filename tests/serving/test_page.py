@@ -14,7 +14,7 @@ from llm_assets.model.chat import encode_text
 from llm_assets.model.decoding import Decoder
 from llm_assets.serving.page_files import FOLDER
 from llm_assets.settings import PROJECT
-from tests.support.browser import chromium, serious_faults, view_opener
+from tests.support.browser import button, chromium, serious_faults, view_opener
 from tests.support.model_server import model_server, script_tokens
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING
@@ -44,10 +44,6 @@ def browser(server):
 @pytest.fixture
 def view(browser, server):
     return view_opener(browser, server)
-
-
-def button(page, name):
-    return page.get_by_role("button", name=name, exact=True)
 
 
 def say(page, text):

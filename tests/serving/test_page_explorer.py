@@ -3,7 +3,7 @@
 import pytest
 
 from llm_assets.model.chat import encode_text
-from tests.support.browser import chromium, serious_faults, view_opener
+from tests.support.browser import button, chromium, serious_faults, view_opener
 from tests.support.explored_store import HOSTILE, QUESTION, SHORT, explored_server
 from tests.support.model_server import script_tokens
 from tests.support.scripted_engine import call_tokens
@@ -26,10 +26,6 @@ def server(tmp_path_factory):
 def view(server):
     with chromium() as browser:
         yield view_opener(browser, server)
-
-
-def button(page, name):
-    return page.get_by_role("button", name=name, exact=True)
 
 
 # Data

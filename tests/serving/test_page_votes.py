@@ -5,7 +5,7 @@ import json
 import pytest
 
 from llm_assets.model.chat import encode_text
-from tests.support.browser import chromium, serious_faults, view_opener
+from tests.support.browser import button, chromium, serious_faults, view_opener
 from tests.support.explored_store import PAIRS, explored_server
 from tests.support.model_server import SHAPE, script_tokens
 from tests.support.stored_checkpoints import build_checkpoints
@@ -24,10 +24,6 @@ def server(tmp_path_factory):
 def view(server):
     with chromium() as browser:
         yield view_opener(browser, server)
-
-
-def button(page, name):
-    return page.get_by_role("button", name=name, exact=True)
 
 
 def rankings(server, name):

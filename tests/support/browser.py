@@ -53,6 +53,11 @@ def view_opener(browser, server):
     return open_view
 
 
+def button(page, name):
+    """The button of a page with exactly this name."""
+    return page.get_by_role("button", name=name, exact=True)
+
+
 def serious_faults(page):
     """What axe-core finds that is serious or critical, as a text per rule with the elements concerned."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra test)")

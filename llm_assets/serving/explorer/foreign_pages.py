@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import Response
 
-# The sandbox makes the page an origin of its own: it reads nothing of this server, runs nothing, and opens nothing.
-POLICY = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'self'"
+LOADS = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; form-action 'none'"
 )
+# The sandbox makes the page an origin of its own: it reads nothing of this server, runs nothing, and opens nothing.
+POLICY = f"sandbox; {LOADS}; frame-ancestors 'self'"
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -20,9 +20,8 @@ HEADERS = {
 }
 # The same policy for a page that is shown without its headers, as by `srcdoc`; a sandbox can only be set from outside.
 META = (
-    '<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; "
-    'form-action \'none\'"><meta name="referrer" content="no-referrer">\n'
+    f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{LOADS}">'
+    '<meta name="referrer" content="no-referrer">\n'
 )
 
 
