@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import queue
 import threading
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from llm_assets.compute import cores
 from llm_assets.model.decoding import Choice
 from llm_assets.model.tool_calls import TOOL_THREADS, PendingCall
 
@@ -86,6 +88,7 @@ class Worker:
     # -- in the worker's thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        leave_a_core()
         try:
             while not self._end:
                 try:
@@ -340,6 +343,18 @@ class Worker:
             self._fail(job, error)
         for model in self.pool.models.values():
             model.reset()
+
+
+def leave_a_core() -> None:
+    """Use all cores but one for this thread's matrix products, unless the environment says how many.
+
+    The event loop and the clients of this machine need one. On two cores, 32 chats with the default model have 3,300
+    tokens per second so, and 2,000 to 2,500 if the products use both.
+    """
+    import torch
+
+    if not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(max(1, cores() - 1))
 
 
 def client_gone() -> ApiError:
