@@ -141,22 +141,20 @@ class RemoteStore(Store):
         Raises LeaseLost, StoreUnwritable, StoreUnreachable. Nothing is visible then, and the files that were uploaded
         are not uploaded again.
         """
-        lease, place = self._lease(identity), self._place(identity)
-        self.announce(identity.digest, identity.key, place)
-        upload_files(self.objects, place, staging, record.files)
-        # Again what has vanished: a deletion that was taken over while it was suspended may have removed files since.
-        upload_files(self.objects, place, staging, record.files)
-        lease.publish(record.model_dump(mode="json"))
-        self._write_record(record)
-        try:
-            self._remove_unused_files(lease, place, self._artifact(place, new_record_object(record)[1]))
-            self._clear_staging(lease, place)
-        except ArtifactError as error:  # the artifact is published; its announcement leads garbage collection here
-            log.warning("%s: published; what its builders left at the URL was not removed: %s", identity.key, error)
+        self._publish_at_url(self._lease(identity), record, staging)
         final = self.folder(identity)
         if final.exists():
             shutil.rmtree(final)  # a copy of an artifact that was removed at the URL
         return super().publish(identity, staging, record)
+
+    def upload(self, artifact: Artifact) -> bool:
+        """Publish an artifact of a local store here; False if it is here already. Raises as `publish`."""
+        record = artifact.record
+        with self._claim(record.identity, record.key, None, None) as lease:
+            if self._artifact_at(self._place_in_url(record.short_id, record.key)) is not None:
+                return False
+            self._publish_at_url(lease, record, artifact.folder)
+        return True
 
     def remote_staging(self, identity: Identity) -> RemoteStaging:
         """Where workers without this machine's disk store the tasks of a build; the caller holds its lock.
@@ -363,6 +361,21 @@ class RemoteStore(Store):
         note = json.dumps({"identity": digest, "key": key}, sort_keys=True).encode()
         self.objects.put(f"{STAGING}/{place}/{ANNOUNCED}", note)
         return note
+
+    def _publish_at_url(self, lease: Lease, record: Record, folder: Path) -> None:
+        """Upload an artifact's files from a folder, then its record, unless another builder has taken over."""
+        place = self._place_in_url(record.short_id, record.key)
+        self.announce(lease.digest, record.key, place)
+        upload_files(self.objects, place, folder, record.files)
+        # Again what has vanished: a deletion that was taken over while it was suspended may have removed files since.
+        upload_files(self.objects, place, folder, record.files)
+        lease.publish(record.model_dump(mode="json"))
+        self._write_record(record)
+        try:
+            self._remove_unused_files(lease, place, self._artifact(place, new_record_object(record)[1]))
+            self._clear_staging(lease, place)
+        except ArtifactError as error:  # the artifact is published; its announcement leads garbage collection here
+            log.warning("%s: published; what its builders left at the URL was not removed: %s", record.key, error)
 
     def _write_record(self, record: Record) -> None:
         self.objects.put(*new_record_object(record))

@@ -1,8 +1,9 @@
 """Deleting many artifacts at a URL with few requests.
 
-One artifact alone takes 21 requests. In a batch, one listing shows the claims on all of its artifacts, and a request
-removes a thousand objects, so that each takes four to five. The rules are those of a single deletion (`lease`): whoever
-deletes holds the claim on the artifact, renews it, and looks before each request whether it is still the highest.
+One artifact alone takes some 20 requests. In a batch, one listing shows the claims on all of its artifacts, and a
+request removes a thousand objects, so that each takes four to five. The rules are those of a single deletion (`lease`):
+whoever deletes holds the claim on the artifact, renews it, and looks before each request whether it is still the
+highest.
 """
 
 from __future__ import annotations
