@@ -30,6 +30,13 @@ def test_the_file_for_gpus_is_valid_too():
     assert device["driver"] == "nvidia" and services["code"]["healthcheck"]
 
 
+def test_the_s3_server_can_be_left_out_for_a_bucket_elsewhere():
+    address = "https://s3.example"
+    services = load_config([COMPOSE], profile="none", AWS_ENDPOINT_URL=address, **VALUES)["services"]
+    assert services.keys() >= {"code", "daemon", "bucket"} and not services.keys() & {"seaweedfs", "rclone"}
+    assert services["code"]["environment"]["AWS_ENDPOINT_URL"] == address
+
+
 @pytest.mark.parametrize("missing", SECRETS)
 def test_a_missing_secret_is_named(missing):
     environment = {name: value for name, value in VALUES.items() if name != missing}

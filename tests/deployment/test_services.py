@@ -6,6 +6,7 @@ Postgres, Dagster's webservers, daemon and code servers and MLflow are the real 
 import json
 import os
 import random
+import shutil
 import subprocess
 import urllib.request
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory, network):
+    pytest.importorskip("dagster_postgres", reason="the deployment needs: pip install 'llm-assets[deploy]'")
     compose = NativeCompose.create(
         load_config([FOLDER / "compose.yaml"], **SETTINGS), tmp_path_factory.mktemp("deployment"), f"{network}"
     )
@@ -125,6 +127,8 @@ def test_the_replica_shows_the_same_and_starts_nothing(deployment, built):
 def test_a_restored_deployment_finds_everything_cached_and_has_the_history(
     deployment, built, tmp_path_factory, network, tmp_path
 ):
+    if shutil.which("rclone") is None:
+        pytest.skip("rclone is not installed: apt-get install rclone")
     backup = tmp_path / "backup"
     deployment.run_script("backup.sh", backup)
     (second, third) = network.split(".")[1:]

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 from llm_assets.settings import PROJECT
 
 POSTGRES, OBJECTS = "postgres", "seaweedfs"
-START_SECONDS = 180
+START_SECONDS = 240
 CHECK_SECONDS = 3.0  # between two health checks of a service, each of which starts a process
 LOOPBACK = ("127.0.0.1", "0.0.0.0")
 
@@ -56,14 +56,14 @@ def postgres_folder() -> Path:
     return folders[-1]
 
 
-def load_config(files: Sequence[Path], **environment: str) -> dict[str, Any]:
-    """A deployment with all its profiles, as docker-compose reads it: variables and merges resolved.
+def load_config(files: Sequence[Path], profile: str = "*", **environment: str) -> dict[str, Any]:
+    """A deployment as docker-compose reads it: variables and merges resolved. Profile ``*`` is all of them.
 
     Fails with its message if a file is not valid.
     """
     words = [word for file in files for word in ("--file", str(file))]
     done = subprocess.run(
-        [compose_program(), *words, "--profile", "*", "config", "--format", "json"],
+        [compose_program(), *words, "--profile", profile, "config", "--format", "json"],
         env={name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ} | environment,
         capture_output=True,
         text=True,
