@@ -4,8 +4,8 @@
 
 Writes the records of artifacts of the default recipe's graph, without their data, into an empty store, then measures
 the seconds of: a listing (on a machine that has read no record, on the next new machine, which finds the shared index,
-and again there), the search for garbage, the lineage of an artifact, and the explanation of every rebuild. Without
---url, the objects are in a folder.
+and again there), the search for garbage, the lineage of an artifact, the explanation of every rebuild, and the deletion
+of all artifacts. Without --url, the objects are in a folder.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ def measure(url: str, count: int, folder: Path) -> dict[str, Any]:
     second = RemoteStore(url, folder / "second")
     result["shared index"] = {"list": seconds(lambda: list(second.artifacts()))}
     result["at the url"] = commands(RemoteStore(url, folder / "second"))
+    store = RemoteStore(url, folder / "second")
+    result["delete"] = seconds(lambda: store.delete_all(list(store.artifacts())))
     return result
 
 

@@ -137,9 +137,12 @@ class MlflowTracker:
         return self.uri.startswith(("http://", "https://"))
 
     def link(self, run_id: str) -> str | None:
-        """The URL of a run's page, on the server, or for a database on that of ``make mlflow``; None for a folder."""
+        """The URL of a run's page, on the server, or for a database on that of ``make mlflow``; None for a folder.
+
+        LLM_ASSETS_MLFLOW_URL names a server for browsers, which may not reach it by the name that builds use.
+        """
         if self._is_server:
-            server = self.uri
+            server = os.environ.get("LLM_ASSETS_MLFLOW_URL") or self.uri
         elif "://" in self.uri and not self.uri.startswith("file:"):
             server = load_settings().mlflow_url
         else:

@@ -24,6 +24,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 # are marked as slow; `make test` starts with them, in this order, so that no worker is left alone with one at the end.
 SLOW_MODULES = (
     "tests.pipeline.test_three_ways",
+    "tests.deployment.test_services",
     "tests.pipeline.test_takedown_of_models",
     "tests.pipeline.test_conversations",
     "tests.pipeline.test_preference_tuning",

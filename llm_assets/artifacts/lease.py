@@ -71,29 +71,34 @@ def last_claim(objects: ObjectStore, digest: str) -> tuple[int, ObjectInfo, Clai
     while entries := objects.list(claims_folder(digest)):
         data = objects.get(entries[-1].key)
         if data is not None:
-            return _number(entries[-1].key), entries[-1], Claim.load(data, f"{objects.url}/{entries[-1].key}")
+            return claim_number(entries[-1].key), entries[-1], Claim.load(data, f"{objects.url}/{entries[-1].key}")
     return None
 
 
 def is_live(objects: ObjectStore, entry: ObjectInfo, claim: Claim) -> bool:
     """Whether a builder is at work: it has claimed the artifact and renewed the claim in time, by the store's clock."""
-    return claim.state != RELEASED and (objects.now() - entry.modified).total_seconds() < LEASE_SECONDS
+    return claim.state != RELEASED and is_renewed(objects, entry)
+
+
+def is_renewed(objects: ObjectStore, entry: ObjectInfo) -> bool:
+    """Whether a claim has been written in time, by the store's clock; it may be one that was released since."""
+    return (objects.now() - entry.modified).total_seconds() < LEASE_SECONDS
 
 
 def live_claims(objects: ObjectStore) -> list[Claim]:
     """The claims of all builders at work."""
     last = {entry.key.rsplit("/", 1)[0]: entry for entry in objects.list(LOCKS)}  # sorted: the highest number stays
-    renewed = [entry for entry in last.values() if (objects.now() - entry.modified).total_seconds() < LEASE_SECONDS]
+    renewed = [entry for entry in last.values() if is_renewed(objects, entry)]
     read = [(entry, objects.get(entry.key)) for entry in renewed]
     claims = [Claim.load(data, f"{objects.url}/{entry.key}") for entry, data in read if data is not None]
     return [claim for claim in claims if claim.state != RELEASED]
 
 
-def _number(key: str) -> int:
+def claim_number(key: str) -> int:
     return int(key.rsplit("/", 1)[-1])
 
 
-def _key(digest: str, number: int) -> str:
+def claim_key(digest: str, number: int) -> str:
     return f"{claims_folder(digest)}/{number:08}"
 
 
@@ -103,11 +108,11 @@ def _claim(objects: ObjectStore, digest: str, number: int, claim: Claim) -> bool
     The number may have been used and dropped since the caller looked. The highest claim is never dropped, so that it
     is listed then.
     """
-    if not objects.create(_key(digest, number), claim.dump()):
+    if not objects.create(claim_key(digest, number), claim.dump()):
         return False
-    if _number(objects.list(claims_folder(digest))[-1].key) == number:
+    if claim_number(objects.list(claims_folder(digest))[-1].key) == number:
         return True
-    objects.delete([_key(digest, number)])
+    objects.delete([claim_key(digest, number)])
     return False
 
 
@@ -174,7 +179,7 @@ class Lease:
     def require(self) -> None:
         """Ask the store whether this claim still counts. Raises LeaseLost."""
         entries = self._objects.list(claims_folder(self._digest))
-        if not entries or _number(entries[-1].key) != self._number:
+        if not entries or claim_number(entries[-1].key) != self._number:
             raise self._loss()
 
     def require_not_known_lost(self) -> None:
@@ -189,7 +194,7 @@ class Lease:
             last = last_claim(self._objects, self._digest)
             if last is not None and last[0] == self._number:
                 released = replace(self.claim, state=RELEASED, record=None)
-                self._objects.put(_key(self._digest, self._number), released.dump())
+                self._objects.put(claim_key(self._digest, self._number), released.dump())
                 self._drop_earlier()
         except ArtifactError as error:
             log.warning("%s: the claim of this builder expires in %.0f s: %s", self.claim.key, LEASE_SECONDS, error)
@@ -200,11 +205,11 @@ class Lease:
         while not self._stop.wait(RENEW_SECONDS):
             try:
                 entries = objects.list(claims_folder(self._digest))
-                if not entries or _number(entries[-1].key) != self._number:
+                if not entries or claim_number(entries[-1].key) != self._number:
                     log.warning("%s: another builder has taken over", self.claim.key)
                     self._lost.set()
                     return
-                objects.put(_key(self._digest, self._number), self.claim.dump())
+                objects.put(claim_key(self._digest, self._number), self.claim.dump())
             except Exception as error:  # of any kind: the claim must be renewed as long as the builder is at work
                 log.warning("%s: this builder's claim could not be renewed: %s", self.claim.key, error)
 
@@ -215,7 +220,7 @@ class Lease:
 
     def _drop_earlier(self) -> None:
         entries = self._objects.list(claims_folder(self._digest))
-        self._objects.delete(entry.key for entry in entries if _number(entry.key) < self._number)
+        self._objects.delete(entry.key for entry in entries if claim_number(entry.key) < self._number)
 
     def _loss(self) -> LeaseLost:
         last = last_claim(self._objects, self._digest)

@@ -25,7 +25,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +35,12 @@ from .object_index import LISTING_SECONDS, ObjectIndex
 from .objects import ObjectInfo, ObjectStore
 from .record import RECORD, Record, write_atomic
 from .remote_files import RECORDS, RemoteFiles, StoredRecord, new_record_object, record_key, upload_files
+from .remote_removal import remove_all
 from .remote_staging import ANNOUNCED, STAGING, RemoteStaging
 from .store import CHECKS, NO_PARTITION, RECIPES, Artifact, Build, Store, build_holder, build_order, clear_disk_errors
 
 log = logging.getLogger(__name__)
 
-_DELETIONS = 16  # artifacts that are removed at a time
 _DELETED_AT_ONCE = 1000  # objects, the most of one request
 _MACHINE = ".machine"  # names this cache folder in claims
 
@@ -102,7 +101,7 @@ class RemoteStore(Store):
 
     def builds_in_progress(self) -> list[Build]:
         """Builds of this machine, and those that other machines have claimed."""
-        others = [claim for claim in live_claims(self.objects) if claim.machine != self._machine()]
+        others = [claim for claim in live_claims(self.objects) if claim.machine != self.machine()]
         claimed = [Build(claim.key, claim.holder, claim.since, None) for claim in others]
         return super().builds_in_progress() + claimed
 
@@ -127,7 +126,7 @@ class RemoteStore(Store):
             return
         with super()._lock(digest, key, on_wait, run_id):
             holder, since = build_holder(run_id)
-            claim = new_claim(holder, key, since, self._machine())
+            claim = new_claim(holder, key, since, self.machine())
             lease = self._leases[held] = Lease.acquire(self.objects, digest, claim, on_wait)
             try:
                 self._index.forget_listing(RECORDS)
@@ -142,22 +141,20 @@ class RemoteStore(Store):
         Raises LeaseLost, StoreUnwritable, StoreUnreachable. Nothing is visible then, and the files that were uploaded
         are not uploaded again.
         """
-        lease, place = self._lease(identity), self._place(identity)
-        self._announce(identity.digest, identity.key, place)
-        upload_files(self.objects, place, staging, record.files)
-        # Again what has vanished: a deletion that was taken over while it was suspended may have removed files since.
-        upload_files(self.objects, place, staging, record.files)
-        lease.publish(record.model_dump(mode="json"))
-        self._write_record(record)
-        try:
-            self._remove_unused_files(lease, place, self._artifact(place, new_record_object(record)[1]))
-            self._clear_staging(lease, place)
-        except ArtifactError as error:  # the artifact is published; its announcement leads garbage collection here
-            log.warning("%s: published; what its builders left at the URL was not removed: %s", identity.key, error)
+        self._publish_at_url(self._lease(identity), record, staging)
         final = self.folder(identity)
         if final.exists():
             shutil.rmtree(final)  # a copy of an artifact that was removed at the URL
         return super().publish(identity, staging, record)
+
+    def upload(self, artifact: Artifact) -> bool:
+        """Publish an artifact of a local store here; False if it is here already. Raises as `publish`."""
+        record = artifact.record
+        with self._claim(record.identity, record.key, None, None) as lease:
+            if self._artifact_at(self._place_in_url(record.short_id, record.key)) is not None:
+                return False
+            self._publish_at_url(lease, record, artifact.folder)
+        return True
 
     def remote_staging(self, identity: Identity) -> RemoteStaging:
         """Where workers without this machine's disk store the tasks of a build; the caller holds its lock.
@@ -166,7 +163,7 @@ class RemoteStore(Store):
         is not seen.
         """
         lease, place = self._lease(identity), self._place(identity)
-        announcement = self._announce(identity.digest, identity.key, place)
+        announcement = self.announce(identity.digest, identity.key, place)
         staging = RemoteStaging(self.url, place, lease.token, announcement)
         staging.take_over()
         return staging
@@ -179,7 +176,7 @@ class RemoteStore(Store):
 
         Raises ArtifactError if it is being built.
         """
-        place = self._place_of(now)
+        place = self.place_of(now)
         with self._lock_to_remove(now.record.identity, now.record.key) as lease:
             upload_files(self.objects, place, now.folder, now.record.files)
             self._write_record(now.record)
@@ -187,7 +184,7 @@ class RemoteStore(Store):
             self._remove_unused_files(lease, place, changed)
         if before.folder != now.folder:
             with self._lock_to_remove(before.record.identity, before.record.key) as lease:
-                self._remove(lease, self._place_of(before), before.record.key)
+                self._remove(lease, self.place_of(before), before.record.key)
         super().replace(before, now)
         return changed
 
@@ -195,14 +192,18 @@ class RemoteStore(Store):
         """Remove an artifact, here and at the URL. Raises ArtifactError if it is being built."""
         record = artifact.record
         with self._lock_to_remove(record.identity, record.key) as lease:
-            self._remove(lease, self._place_of(artifact), record.key)
+            self._remove(lease, self.place_of(artifact), record.key)
             with clear_disk_errors(self.root):
                 shutil.rmtree(artifact.folder, ignore_errors=True)
             self.forget_checks(record.short_id)
 
     def delete_all(self, artifacts: Sequence[Artifact]) -> None:
-        with ThreadPoolExecutor(_DELETIONS) as pool:
-            list(pool.map(self.delete, artifacts))
+        """Remove many artifacts in batches. Raises ArtifactError for those that are being built, after all others."""
+        remove_all(self, artifacts)
+
+    def forget_listing(self, folder: str) -> None:
+        """List a folder of the URL again at the next question."""
+        self._index.forget_listing(folder)
 
     def remove_leftovers(self, short_id: str, key: str) -> None:
         """As in a local store, also at the URL. Raises ArtifactError if the artifact is being built."""
@@ -237,7 +238,7 @@ class RemoteStore(Store):
                 continue
             digest, key = json.loads(announced)["identity"], json.loads(announced)["key"]
             claim = last_claim(self.objects, digest)
-            is_dead_here = claim is not None and claim[2].machine == self._machine() and digest[:32] not in locked_here
+            is_dead_here = claim is not None and claim[2].machine == self.machine() and digest[:32] not in locked_here
             if claim is None or is_dead_here or not is_live(self.objects, *claim[1:]):
                 unused = [*items, *self._unused_files(place, self._artifact_at(place))]
                 uploads.append(Upload(place, digest, key, sum(item.bytes for item in unused)))
@@ -312,10 +313,11 @@ class RemoteStore(Store):
     def _place_in_url(self, short_id: str, key: str) -> str:
         return self._folder_of(short_id, key).relative_to(self.root).as_posix()
 
-    def _place_of(self, artifact: Artifact) -> str:
+    def place_of(self, artifact: Artifact) -> str:
+        """``<asset>/<partition or _>/<short identity>``, below the URL and below the local folder."""
         return artifact.folder.relative_to(self.root).as_posix()
 
-    def _machine(self) -> str:
+    def machine(self) -> str:
         """A name of this cache folder that no other has; two processes that share it exclude each other by flock."""
         file = self.root / _MACHINE
         if not file.exists():
@@ -354,11 +356,26 @@ class RemoteStore(Store):
         }
         super()._check_sizes(Artifact(artifact.folder, artifact.record.model_copy(update={"files": here})))
 
-    def _announce(self, digest: str, key: str, place: str) -> bytes:
+    def announce(self, digest: str, key: str, place: str) -> bytes:
         """Note that an upload begins, so that garbage collection finds what it leaves if it is killed."""
         note = json.dumps({"identity": digest, "key": key}, sort_keys=True).encode()
         self.objects.put(f"{STAGING}/{place}/{ANNOUNCED}", note)
         return note
+
+    def _publish_at_url(self, lease: Lease, record: Record, folder: Path) -> None:
+        """Upload an artifact's files from a folder, then its record, unless another builder has taken over."""
+        place = self._place_in_url(record.short_id, record.key)
+        self.announce(lease.digest, record.key, place)
+        upload_files(self.objects, place, folder, record.files)
+        # Again what has vanished: a deletion that was taken over while it was suspended may have removed files since.
+        upload_files(self.objects, place, folder, record.files)
+        lease.publish(record.model_dump(mode="json"))
+        self._write_record(record)
+        try:
+            self._remove_unused_files(lease, place, self._artifact(place, new_record_object(record)[1]))
+            self._clear_staging(lease, place)
+        except ArtifactError as error:  # the artifact is published; its announcement leads garbage collection here
+            log.warning("%s: published; what its builders left at the URL was not removed: %s", record.key, error)
 
     def _write_record(self, record: Record) -> None:
         self.objects.put(*new_record_object(record))
@@ -366,7 +383,7 @@ class RemoteStore(Store):
 
     def _remove(self, lease: Lease, place: str, key: str) -> None:
         """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage."""
-        self._announce(lease.digest, key, place)
+        self.announce(lease.digest, key, place)
         self._delete(lease, [record_key(place)])
         self._index.forget_listing(RECORDS)
         self._delete(lease, [item.key for item in self.objects.list(place)])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from llm_assets.artifacts import Workspace
+from llm_assets.artifacts import RemoteStore, Workspace, open_store
 from llm_assets.artifacts.adopt import adopt as adopt_folder
 from llm_assets.artifacts.explain import explain as explain_graph
 from llm_assets.artifacts.explain import left_out_lines
@@ -16,11 +17,13 @@ from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.identity import differences
 from llm_assets.artifacts.lineage import downstream, find_artifact, trace_document, upstream
 from llm_assets.artifacts.progress import human_size
+from llm_assets.artifacts.purge import Takedowns
 from llm_assets.artifacts.record import Record
 from llm_assets.artifacts.stage import Key
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import draw_views
 from llm_assets.graph import open_workspace
+from llm_assets.settings import load_settings
 
 from .options import recipe_option
 
@@ -234,6 +237,26 @@ def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -
     artifact = adopt_folder(workspace.graph[asset], partition, workspace, folder)
     record = artifact.record
     click.echo(f"adopted {record.key} {record.short_id}: {human_size(record.total_bytes)} in {artifact.location}")
+
+
+@artifacts.command()
+@click.argument("url")
+def copy(url: str) -> None:
+    """Copy every artifact of this store, which is a local folder, to the store at URL.
+
+    What is there already is skipped, so that an interrupted copy can be repeated. Records of takedowns are copied into
+    the local folder of the new store.
+    """
+    settings = load_settings()
+    source, target = open_workspace(settings=settings).store, open_store(url, settings.data / "cache")
+    if isinstance(source, RemoteStore) or not isinstance(target, RemoteStore):
+        raise click.ClickException("copy goes from a local folder (LLM_ASSETS_STORE) to a URL of object storage")
+    takedowns = Takedowns(source)
+    if takedowns.folder.is_dir():
+        shutil.copytree(takedowns.folder, Takedowns(target).folder, dirs_exist_ok=True)
+    stored = list(source.artifacts())
+    count = sum(target.upload(artifact) for artifact in stored)
+    click.echo(f"{count} artifacts copied to {target.url}, {len(stored) - count} were there")
 
 
 @artifacts.command()

@@ -178,14 +178,14 @@ def test_a_builder_that_was_taken_over_leaves_the_others_artifact(tmp_path, url,
     recipe = ToyRecipe(folder=str(make_folder(tmp_path / "in")))
     slow, quick = (machine(url, tmp_path / name, recipe) for name in ("machine1", "machine2"))
     identity = slow.resolver().resolve("letters", "a").identity
-    upload = slow.store._announce
+    upload = slow.store.announce
 
     def hang(*arguments):
         upload(*arguments)
         pause(slow.store._lease(identity))
         assert not materialize(LETTERS, "a", quick).cached
 
-    monkeypatch.setattr(slow.store, "_announce", hang)
+    monkeypatch.setattr(slow.store, "announce", hang)
     with pytest.raises(LeaseLost, match="has taken over"):
         materialize(LETTERS, "a", slow)
     assert materialize(LETTERS, "a", slow).cached

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_assets.artifacts import StoreUnreachable, StoreUnwritable, materialize, objects
+from llm_assets.artifacts import StoreUnreachable, StoreUnwritable, lease, materialize, objects
 from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.objects import ObjectStore
 from tests.support.object_server import BUSY, DENIED, EXPIRED, FULL, SKEWED, object_server
@@ -32,6 +32,19 @@ print(outcome.cached, outcome.resumed_tasks, flush=True)
 def server(monkeypatch):
     monkeypatch.setattr(objects, "MOST_PAUSE_SECONDS", 0.2)
     return object_server(monkeypatch)
+
+
+class VirtualTime:
+    """In place of the module `time`: it passes in pauses alone."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def monotonic(self):
+        return self.seconds
+
+    def sleep(self, seconds):
+        self.seconds += seconds
 
 
 @pytest.fixture
@@ -75,6 +88,35 @@ def test_a_store_that_is_busy_for_a_while_is_asked_again(server, tmp_path, recip
     reasons = [record.getMessage() for record in caplog.records]
     assert any("503" in reason and "SlowDown: Please" in reason and "trying again" in reason for reason in reasons)
     assert ws.store.lookup(identity) is not None
+
+
+def test_an_outage_of_a_minute_is_waited_for_and_one_of_four_is_an_error(monkeypatch):
+    """With the limits as they are; only the pauses take no time."""
+    server, time = object_server(monkeypatch), VirtualTime()
+    monkeypatch.setattr(objects, "time", time)
+    store = ObjectStore(server.new_bucket())
+    with server.fault(*BUSY, applies=lambda *_: time.seconds < 60):
+        store.put("a", b"x")
+    assert 60 <= time.seconds < 60 + objects.MOST_PAUSE_SECONDS and store.get("a") == b"x"
+    time.seconds = 0
+    with server.fault(*BUSY, applies=lambda *_: time.seconds < 240), pytest.raises(StoreUnreachable, match="503"):
+        store.put("a", b"y")
+    assert objects.PATIENCE_SECONDS <= time.seconds < 240
+
+
+def test_credentials_that_are_renewed_after_two_minutes_are_waited_for(monkeypatch):
+    server, time = object_server(monkeypatch), VirtualTime()
+    monkeypatch.setattr(objects, "time", time)
+    store = ObjectStore(server.new_bucket())
+    with server.fault(*EXPIRED, applies=lambda *_: time.seconds < 120):
+        store.put("a", b"x")
+    assert 120 <= time.seconds < objects.PATIENCE_SECONDS
+
+
+def test_a_claim_outlives_an_outage_in_which_its_renewal_hangs():
+    """The renewal before the outage may be RENEW_SECONDS old; the next one hangs until its request is given up."""
+    slow = 2 * 5.0  # listing and writing at a store that takes 5 s for a request
+    assert lease.RENEW_SECONDS + float(objects.REQUEST_SECONDS.rstrip("s")) + slow < lease.LEASE_SECONDS
 
 
 def test_a_store_that_does_not_answer_is_one_clear_error(server, tmp_path, recipe, monkeypatch):

@@ -88,8 +88,9 @@ def test_runs_and_assets_link_to_each_other(toy, monkeypatch):
     run = client().get_run(toy().record.mlflow_run_id)
     note = run.data.tags["mlflow.note.content"]
     assert "(https://dagster.example/assets/total)" in note and "(https://dagster.example/runs/a-dagster-run)" in note
-    link = Tracking().tracker(None).link(run.info.run_id)
-    assert link == f"https://mlflow.example/#/runs/{run.info.run_id}"
+    for uri in ("", "http://mlflow:5000"):  # the name of a server that browsers do not know
+        link = Tracking(uri=uri).tracker(None).link(run.info.run_id)
+        assert link == f"https://mlflow.example/#/runs/{run.info.run_id}"
 
 
 @pytest.fixture(scope="module")

@@ -114,14 +114,14 @@ def _settings_of_the_process() -> Iterator[None]:
 
 
 class Dagster:
-    """A running `dagster dev` (webserver and daemon) on a project; its GraphQL API, as the UI uses it."""
+    """A running webserver, such as that of `dagster dev`; its GraphQL API, as the UI uses it."""
 
-    def __init__(self, port: int, log: Path):
-        self.port, self.log = port, log
+    def __init__(self, port: int, log: Path, host: str = "127.0.0.1"):
+        self.port, self.log, self.host = port, log, host
 
     def ask(self, query: str, **variables: Any) -> Any:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql",
+            f"http://{self.host}:{self.port}/graphql",
             json.dumps({"query": query, "variables": variables}).encode(),
             {"Content-Type": "application/json"},
         )

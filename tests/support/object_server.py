@@ -111,16 +111,8 @@ def object_server(monkeypatch: pytest.MonkeyPatch) -> ObjectServer:
     pytest.importorskip("obstore", reason="object storage needs the extra 's3'")
     pytest.importorskip("moto", reason="the S3 server of the tests is moto: pip install 'llm-assets[test]'")
     if _server is None:
-        from moto.server import DomainDispatcherApplication, create_backend_app
-        from werkzeug.serving import WSGIRequestHandler, make_server
-
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        server = ObjectServer()
-        application = server.middleware(DomainDispatcherApplication(create_backend_app))
-        listening = make_server("127.0.0.1", 0, application, threaded=True, request_handler=WSGIRequestHandler)
-        server.port = listening.port
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        _server = server
+        _server = ObjectServer()
+        _start(_server, "127.0.0.1", 0)
     _server.delay, _server.ignore_conditions = 0.0, False
     _server.faults.clear()
     _server.requests.clear()
@@ -129,3 +121,28 @@ def object_server(monkeypatch: pytest.MonkeyPatch) -> ObjectServer:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     return _server
+
+
+@contextlib.contextmanager
+def serve_objects(host: str, port: int) -> Iterator[ObjectServer]:
+    """A server at this address, for other processes. All servers of this process have the same buckets."""
+    pytest.importorskip("moto", reason="the S3 server of the tests is moto: pip install 'llm-assets[test]'")
+    server = ObjectServer()
+    listening = _start(server, host, port)
+    try:
+        yield server
+    finally:
+        listening.shutdown()
+        listening.server_close()
+
+
+def _start(server: ObjectServer, host: str, port: int) -> Any:
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    application = server.middleware(DomainDispatcherApplication(create_backend_app))
+    listening = make_server(host, port, application, threaded=True, request_handler=WSGIRequestHandler)
+    server.port = listening.port
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    return listening

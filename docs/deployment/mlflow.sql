@@ -1,0 +1,2 @@
+-- Run once, when the server's data folder is empty. The image itself creates the database of Dagster.
+CREATE DATABASE mlflow;

@@ -1,0 +1,224 @@
+"""Deleting many artifacts at a URL with few requests.
+
+One artifact alone takes some 20 requests. In a batch, one listing shows the claims on all of its artifacts, and a
+request removes a thousand objects, so that each takes four to five. The rules are those of a single deletion (`lease`):
+whoever deletes holds the claim on the artifact, renews it, and looks before each request whether it is still the
+highest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import ArtifactError, LeaseLost
+from .identity import SHORT_ID_DIGITS
+from .lease import (
+    LEASE_SECONDS,
+    LOCKS,
+    RELEASED,
+    RENEW_SECONDS,
+    Claim,
+    claim_key,
+    claim_number,
+    is_renewed,
+    new_claim,
+)
+from .objects import ObjectInfo, ObjectStore
+from .remote_files import RECORDS, record_key
+from .remote_staging import ANNOUNCED, STAGING
+from .store import CHECKS, Artifact, Store, build_holder, clear_disk_errors
+
+if TYPE_CHECKING:
+    from .remote import RemoteStore
+
+log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+BATCH = 200  # artifacts, so that renewing all claims takes seconds
+_REQUESTS = 32  # at a time
+_DELETED_AT_ONCE = 1000  # objects, the most of one request
+ANOTHER_BUILDER = "another builder"
+
+
+def _each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """The results of a function that waits for the store, for many items at a time."""
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        return list(pool.map(function, items))
+
+
+class Claims:
+    """Claims on several artifacts, by identity, that this process holds and renews.
+
+    refused: who builds those that could not be claimed.
+    """
+
+    def __init__(self, objects: ObjectStore):
+        self._objects = objects
+        self._claims: dict[str, Claim] = {}
+        self._numbers: dict[str, int] = {}
+        self.refused: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._renewals = threading.Thread(target=self._renew, daemon=True, name="claims to delete")
+
+    @classmethod
+    @contextlib.contextmanager
+    def acquire(cls, objects: ObjectStore, claims: Mapping[str, Claim]) -> Iterator[Claims]:
+        """Hold those claims that can be taken at once. As in `Lease`, a claim of this machine is dead."""
+        objects.require_conditional_writes()
+        held = cls(objects)
+        before = _listing(objects)
+        _each(lambda digest: held._take(digest, claims[digest], before[digest[:32]]), claims)
+        after = _listing(objects)
+        for digest, number in list(held._numbers.items()):
+            if claim_number(after[digest[:32]][-1].key) != number:  # it had been used and dropped
+                objects.delete([claim_key(digest, number)])
+                held._refuse(digest, ANOTHER_BUILDER)
+        held._renewals.start()
+        try:
+            yield held
+        finally:
+            held._release()
+
+    @property
+    def identities(self) -> list[str]:
+        """The identities whose artifacts are claimed."""
+        return list(self._numbers)
+
+    def require(self) -> None:
+        """Ask the store whether all claims still count. Raises LeaseLost."""
+        entries = _listing(self._objects)
+        lost = [self._claims[digest].key for digest in self._numbers if not self._counts(digest, entries)]
+        if lost:
+            raise LeaseLost(
+                f"{lost[0]}: {ANOTHER_BUILDER} has taken it over, because this process did not reach "
+                f"{self._objects.url} for {LEASE_SECONDS:.0f} s. Nothing was removed since; run again"
+            )
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects of the claimed artifacts. Raises LeaseLost."""
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            self.require()
+            self._objects.delete(keys[start : start + _DELETED_AT_ONCE])
+
+    def _take(self, digest: str, claim: Claim, entries: list[ObjectInfo]) -> None:
+        if entries and is_renewed(self._objects, entries[-1]):
+            data = self._objects.get(entries[-1].key)
+            last = Claim.load(data, f"{self._objects.url}/{entries[-1].key}") if data is not None else None
+            if last is None or (last.machine != claim.machine and last.state != RELEASED):
+                return self._refuse(digest, last.holder if last is not None else ANOTHER_BUILDER)
+        number = claim_number(entries[-1].key) + 1 if entries else 1
+        if not self._objects.create(claim_key(digest, number), claim.dump()):
+            return self._refuse(digest, ANOTHER_BUILDER)
+        self._claims[digest], self._numbers[digest] = claim, number
+
+    def _refuse(self, digest: str, holder: str) -> None:
+        self._numbers.pop(digest, None)
+        self.refused[digest] = holder
+
+    def _counts(self, digest: str, entries: dict[str, list[ObjectInfo]]) -> bool:
+        of_artifact = entries[digest[:32]]
+        return bool(of_artifact) and claim_number(of_artifact[-1].key) == self._numbers[digest]
+
+    def _write(self, objects: ObjectStore, digests: Iterable[str], state: str | None = None) -> None:
+        """Write claims over themselves, with another state if one is given."""
+
+        def write(digest: str) -> None:
+            claim = replace(self._claims[digest], state=state) if state else self._claims[digest]
+            objects.put(claim_key(digest, self._numbers[digest]), claim.dump())
+
+        _each(write, digests)
+
+    def _renew(self) -> None:
+        objects = ObjectStore(self._objects.url, patience=0)  # the next renewal is the next try
+        while not self._stop.wait(RENEW_SECONDS):
+            try:
+                entries = _listing(objects)
+                self._write(objects, [digest for digest in self._numbers if self._counts(digest, entries)])
+            except Exception as error:  # of any kind: claims must be renewed as long as objects are removed
+                log.warning("claims on %d artifacts could not be renewed: %s", len(self._numbers), error)
+
+    def _release(self) -> None:
+        """Let the next builders in. If the store cannot be reached, the claims expire."""
+        self._stop.set()
+        self._renewals.join()
+        try:
+            entries = _listing(self._objects)
+            released = [digest for digest in self._numbers if self._counts(digest, entries)]
+            self._write(self._objects, released, RELEASED)
+            earlier = [entry.key for digest in released for entry in entries[digest[:32]][:-1]]
+            for start in range(0, len(earlier), _DELETED_AT_ONCE):
+                self._objects.delete(earlier[start : start + _DELETED_AT_ONCE])
+        except ArtifactError as error:
+            log.warning("claims on %d artifacts expire in %.0f s: %s", len(self._numbers), LEASE_SECONDS, error)
+
+
+def _listing(objects: ObjectStore) -> dict[str, list[ObjectInfo]]:
+    """The claims on every artifact, the highest last, by the first 32 digits of its identity."""
+    entries: dict[str, list[ObjectInfo]] = defaultdict(list)
+    for item in objects.list(LOCKS):
+        entries[item.key.split("/")[1]].append(item)
+    return entries
+
+
+def remove_all(store: RemoteStore, artifacts: Sequence[Artifact]) -> None:
+    """Remove artifacts, here and at the URL. Raises ArtifactError for those that are being built, after all others."""
+    refused = {}
+    for start in range(0, len(artifacts), BATCH):
+        refused.update(_remove_batch(store, artifacts[start : start + BATCH]))
+    for name, holder in refused.items():
+        raise ArtifactError(f"{name} is being built by {holder}; run again later")
+
+
+def _remove_batch(store: RemoteStore, artifacts: Sequence[Artifact]) -> dict[str, str]:
+    """Remove artifacts but for those that are being built. Returns who builds these, by key and short identity."""
+    by_digest = {artifact.record.identity: artifact for artifact in artifacts}
+    holder, since = build_holder(None)
+    refused: dict[str, str] = {}
+
+    def refuse(holder: str) -> None:
+        raise InterruptedError(holder)
+
+    with contextlib.ExitStack() as locks:
+        claims = {}
+        for digest, artifact in by_digest.items():
+            key = artifact.record.key
+            try:
+                locks.enter_context(Store._lock(store, digest, key, refuse, None))
+            except InterruptedError as error:
+                refused[digest] = str(error)
+                continue
+            claims[digest] = new_claim(holder, key, since, store.machine())
+        with Claims.acquire(store.objects, claims) as held:
+            refused.update(held.refused)
+            _remove_claimed(store, [by_digest[digest] for digest in held.identities], held)
+    return {f"{by_digest[digest].record.key} {digest[:SHORT_ID_DIGITS]}": name for digest, name in refused.items()}
+
+
+def _remove_claimed(store: RemoteStore, artifacts: Sequence[Artifact], held: Claims) -> None:
+    """As `RemoteStore.delete`: announcements, records, files, tasks of builders, and announcements at last."""
+    by_place = {store.place_of(artifact): artifact.record for artifact in artifacts}
+    _each(lambda place: store.announce(by_place[place].identity, by_place[place].key, place), by_place)
+    held.delete([record_key(place) for place in by_place])
+    store.forget_listing(RECORDS)
+    files = _each(store.objects.list, by_place)
+    held.delete([item.key for items in files for item in items])
+    announcements = {f"{STAGING}/{place}/{ANNOUNCED}" for place in by_place}
+    staged = [item.key for item in store.objects.list(STAGING)]
+    of_artifacts = [key for key in staged if "/".join(key.split("/")[1:4]) in by_place]
+    held.delete([key for key in of_artifacts if key not in announcements])
+    held.delete(sorted(announcements))
+    short_ids = {artifact.record.short_id for artifact in artifacts}
+    held.delete([item.key for item in store.objects.list(CHECKS) if item.key.split("/")[1] in short_ids])
+    with clear_disk_errors(store.root):
+        for artifact in artifacts:
+            shutil.rmtree(artifact.folder, ignore_errors=True)
+            Store.forget_checks(store, artifact.record.short_id)

@@ -1,0 +1,130 @@
+"""Deleting many artifacts at a URL: few requests, and the rules of a single deletion."""
+
+import hashlib
+
+import pytest
+
+from llm_assets.artifacts import ArtifactError, LeaseLost, materialize
+from llm_assets.artifacts.gc import collect, find_garbage
+from llm_assets.artifacts.lease import Lease, claims_folder, last_claim, new_claim
+from llm_assets.artifacts.objects import ObjectStore
+from llm_assets.artifacts.remote_files import file_key, new_record_object
+from llm_assets.artifacts.remote_removal import Claims
+from tests.support.object_server import object_server
+from tests.support.toy import LETTERS, ToyRecipe, machine, make_folder
+
+COUNT = 30
+
+
+@pytest.fixture
+def server(monkeypatch):
+    return object_server(monkeypatch)
+
+
+def many(ws, count=COUNT):
+    """The stored records of `count` artifacts with two files each: copies of one that was built."""
+    record = materialize(LETTERS, "a", ws).artifact.record
+    files = dict(list(record.files.items())[:2])
+    for number in range(count):
+        partition = f"crawl{number}"
+        identity = hashlib.sha256(partition.encode()).hexdigest()
+        copy = record.model_copy(update={"partition": partition, "identity": identity, "files": files})
+        ws.store.objects.put(*new_record_object(copy))
+        for name, entry in files.items():
+            ws.store.objects.put(file_key(f"letters/{partition}/{copy.short_id}", name, entry), b"x")
+    ws.store.forget_listing(".records")
+    return [artifact for artifact in ws.store.artifacts() if artifact.record.partition != "a"]
+
+
+@pytest.fixture
+def ws(server, tmp_path):
+    return machine(server.new_bucket(), tmp_path / "machine1", ToyRecipe(folder=str(make_folder(tmp_path / "in"))))
+
+
+def keys(ws, folder):
+    return [item.key for item in ws.store.objects.list(folder)]
+
+
+def test_each_artifact_takes_few_requests_and_nothing_is_left(server, ws):
+    artifacts = many(ws)
+    ws.store.write_check(f"{artifacts[0].record.short_id}/check.json", b"{}")
+    server.requests.clear()
+    ws.store.delete_all(artifacts)
+    assert len(server.requests) < 5 * COUNT
+    assert [artifact.record.partition for artifact in ws.store.artifacts()] == ["a"]
+    assert len(keys(ws, "letters")) == 4 and keys(ws, ".staging") == keys(ws, ".checks") == []
+    for artifact in artifacts:  # the next builder may begin
+        _, _, claim = last_claim(ws.store.objects, artifact.record.identity)
+        assert claim.state == "released" and len(keys(ws, claims_folder(artifact.record.identity))) == 1
+
+
+def test_what_is_being_built_stays_and_is_named(ws, tmp_path):
+    artifacts = many(ws, 4)
+    built, here = artifacts[1].record, artifacts[2].record
+    claim = new_claim("machine2", built.key, "", "machine2")
+    lease = Lease.acquire(ws.store.objects, built.identity, claim)
+    other_process = machine(ws.store.url, ws.store.root, ws.recipe).store
+    with other_process._lock(here.identity, here.key, None, None), pytest.raises(ArtifactError, match="is being built"):
+        ws.store.delete_all(artifacts)
+    lease.require()
+    lease.release()
+    assert {artifact.record.partition for artifact in ws.store.artifacts()} == {"a", built.partition, here.partition}
+    ws.store.delete_all([artifact for artifact in ws.store.artifacts() if artifact.record.partition != "a"])
+    assert [artifact.record.partition for artifact in ws.store.artifacts()] == ["a"]
+
+
+def test_a_batch_of_which_one_was_taken_over_removes_nothing_more(ws, monkeypatch):
+    artifacts = many(ws, 3)
+    taken = artifacts[0].record
+    listing, calls = ObjectStore.list, []
+
+    def take_over(objects, folder):
+        """Before the files are listed, another builder takes the highest number, as if the claim had expired."""
+        if folder.startswith("letters/") and not calls:
+            calls.append(folder)
+            number, _, _ = last_claim(objects, taken.identity)
+            objects.create(f"{claims_folder(taken.identity)}/{number + 1:08}", new_claim("b", "k", "", "m").dump())
+        return listing(objects, folder)
+
+    monkeypatch.setattr(ObjectStore, "list", take_over)
+    with pytest.raises(LeaseLost, match=f"{taken.key}: another builder has taken it over"):
+        ws.store.delete_all(artifacts)
+    monkeypatch.undo()
+    assert len(keys(ws, "letters")) == 4 + 3 * 2
+    assert last_claim(ws.store.objects, taken.identity)[2].holder == "b"
+    assert last_claim(ws.store.objects, artifacts[1].record.identity)[2].state == "released"
+
+
+def test_a_batch_that_was_killed_is_finished_by_garbage_collection(ws, monkeypatch):
+    artifacts = many(ws, 3)
+    with monkeypatch.context() as patch:
+        delete = Claims.delete
+
+        def die(held, keys):
+            delete(held, keys)
+            if any("/files/" in key for key in keys):
+                raise KeyboardInterrupt
+
+        patch.setattr(Claims, "delete", die)
+        patch.setattr(Claims, "_release", lambda held: held._stop.set())
+        with pytest.raises(KeyboardInterrupt):
+            ws.store.delete_all(artifacts)
+    assert len(keys(ws, ".staging")) == 3
+    collect(ws, find_garbage(ws, staging_days=0))
+    assert keys(ws, ".staging") == [] and len(keys(ws, "letters")) == 4
+
+
+def test_claims_are_renewed_while_a_batch_is_removed(ws, monkeypatch):
+    from llm_assets.artifacts import remote_removal
+
+    (artifact,) = many(ws, 1)
+    monkeypatch.setattr(remote_removal, "RENEW_SECONDS", 0.05)
+    claim = new_claim("machine1", artifact.record.key, "", "machine1")
+    writes = []
+    put = ObjectStore.put
+    monkeypatch.setattr(ObjectStore, "put", lambda objects, key, data: (writes.append(key), put(objects, key, data)))
+    with Claims.acquire(ws.store.objects, {artifact.record.identity: claim}) as held:
+        while sum(".locks" in key for key in writes) < 2:
+            held._stop.wait(0.02)
+        held.require()
+    assert not held._renewals.is_alive()
