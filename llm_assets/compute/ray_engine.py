@@ -89,7 +89,7 @@ class RayEngine:
                     ray.cancel(reference, force=True)
 
     def _options(self, name: str, size: int, nodes: _Nodes) -> dict[str, Any]:
-        """What Ray is told about a task. No task asks for more memory than some node has."""
+        """What a task asks for. No task asks for more memory than some node has."""
         memory = TASK_BYTES + BYTES_PER_INPUT_BYTE * size if self.memory is None else self.memory
         return {
             "name": name,

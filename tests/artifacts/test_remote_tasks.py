@@ -150,11 +150,11 @@ def test_tasks_of_workers_are_resumed_by_them_and_run_again_on_a_disk_of_this_ma
         assert outcome.resumed_tasks == resumed and outcome.artifact.record.files == letters.record.files
 
 
-def test_a_path_that_is_nowhere_is_named(distant, tmp_path):
+def test_a_path_that_does_not_exist_is_named(distant, tmp_path):
     inputs = distant.resolver().resolve("copies", "a").inputs
     tasks = RemoteTasks(None, tmp_path, inputs, ())
-    with pytest.raises(ArtifactError, match=r"/nowhere\.txt: a task reads it, but it is neither an input nor on this"):
-        tasks.calls(copy_task, {"name": (tmp_path / "nowhere.txt",)})["name"]
+    with pytest.raises(ArtifactError, match=r"/absent\.txt: a task reads it, but it is neither an input nor on this"):
+        tasks.calls(copy_task, {"name": (tmp_path / "absent.txt",)})["name"]
 
 
 def stored(objects, name, data):
