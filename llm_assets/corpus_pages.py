@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 
 import polars as pl
@@ -46,6 +47,12 @@ class CorpusPages:
             for path in corpus.table("text"):
                 is_current = pl.col("warc_offset").is_in(offsets.get(path.stem, []))
                 self.files.append((path, is_current if pages is None else is_current & pages.is_kept()))
+
+    def only(self, number: int) -> CorpusPages:
+        """The pages of file `number` alone."""
+        pages = copy(self)
+        pages.files = [self.files[number]]
+        return pages
 
     def scan(self, columns: Sequence[str]) -> pl.LazyFrame:
         """These columns of all pages."""

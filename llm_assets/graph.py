@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_assets.artifacts import Graph, Workspace, open_store
-from llm_assets.compute import LocalEngine
+from llm_assets.compute import open_engine
 from llm_assets.curation.stages import STAGES as CURATION
 from llm_assets.demonstrations.stages import STAGES as DEMONSTRATIONS
 from llm_assets.finetuning.stages import STAGES as FINETUNING
@@ -35,11 +35,11 @@ GRAPH = Graph(
 
 
 def open_workspace(recipe: Recipe | str | None = None, settings: Settings | None = None) -> Workspace:
-    """The workspace of this installation: a recipe with the registered crawls, the store, and the worker count.
+    """The workspace of this installation: a recipe with the registered crawls, the store, and the engine.
 
     recipe: a recipe or its name; None takes that of the environment. settings: None reads the environment.
     """
     settings = settings or load_settings()
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     store = open_store(settings.store, settings.data / "cache")
-    return Workspace(open_registry(settings).effective(chosen), store, GRAPH, LocalEngine(settings.workers))
+    return Workspace(open_registry(settings).effective(chosen), store, GRAPH, open_engine(settings))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,6 +20,8 @@ class Settings:
     """Settings of the installation, from environment variables.
 
     store: a folder, or a URL of object storage. workers: None uses every core. Paths default to below `data`.
+    ray_address: of the Ray cluster that runs tasks, or empty for this machine. ray_task_bytes: memory that each task
+    asks for there; None estimates it from the size of its inputs.
     mlflow_uri: where runs are tracked. mlflow_url, dagster_url: where their web interfaces are, for links.
     """
 
@@ -28,6 +32,8 @@ class Settings:
     workers: int | None
     dagster_home: Path
     data: Path
+    ray_address: str = ""
+    ray_task_bytes: int | None = None
 
     @property
     def digest_cache(self) -> Path:
@@ -56,7 +62,7 @@ def sqlite_file(uri: str) -> Path | None:
 def load_settings() -> Settings:
     """Read the environment, and a `.env` file in or above the working directory. The environment takes precedence.
 
-    Raises ValueError, naming the variable, for a worker count that is not a positive number.
+    Raises ValueError, naming the variable, for a worker count or a size that is not a positive number.
     """
     load_dotenv(find_dotenv(usecwd=True))
     data = data_folder()
@@ -71,4 +77,17 @@ def load_settings() -> Settings:
         workers=int(workers) if workers else None,
         dagster_home=Path(os.environ.get("DAGSTER_HOME") or data / "dagster"),
         data=data,
+        ray_address=os.environ.get("LLM_ASSETS_RAY_ADDRESS") or "",
+        ray_task_bytes=gigabytes("LLM_ASSETS_RAY_TASK_GB"),
     )
+
+
+def gigabytes(variable: str) -> int | None:
+    """The bytes that a variable gives in GB; None if it is not set."""
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    with suppress(ValueError):
+        if 0 < (size := float(value)) < math.inf:
+            return int(size * 1e9)
+    raise ValueError(f"{variable} is {value!r}; it must be a positive number of gigabytes")

@@ -70,6 +70,7 @@ SLOW_MODULES = (
     "tests.finetuning.test_stages",
     "tests.web.test_crawl_policies",
     "tests.web.test_raw_warc",
+    "tests.compute.test_ray",
     "tests.web.test_crawler",
 )
 

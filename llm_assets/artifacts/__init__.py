@@ -3,6 +3,7 @@
 from .checks import Check, CheckOutcome
 from .errors import (
     ArtifactError,
+    CodeDiffers,
     CorruptArtifact,
     ExternalInputError,
     LeaseLost,
@@ -28,6 +29,7 @@ __all__ = [
     "ArtifactError",
     "Check",
     "CheckOutcome",
+    "CodeDiffers",
     "CorruptArtifact",
     "ExternalInputError",
     "Graph",

@@ -33,5 +33,9 @@ class LeaseLost(ArtifactError):
     """Another builder has taken over an artifact; nothing was published or removed since."""
 
 
+class CodeDiffers(ArtifactError):
+    """A worker has other code than the builder, and could write other bytes."""
+
+
 class ExternalInputError(ArtifactError):
     """An external input (a user's file, a crawl's source) is missing or unreadable."""

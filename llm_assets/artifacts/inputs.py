@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from .errors import ArtifactError
 from .store import Artifact
@@ -35,6 +36,20 @@ class Inputs(Mapping[str, Artifact]):
             if key in self._artifacts:
                 return self._artifacts[key]
         raise ArtifactError(f"no input {asset}; the inputs are {', '.join(self._artifacts) or 'none'}")
+
+    def files_at(self, path: Path) -> tuple[Artifact | None, list[str]]:
+        """The input artifact that has files at a path, or below it, and the names of these files.
+
+        The files need not have been downloaded. (None, []) if there is none; files outside the store do not count.
+        """
+        for artifact in self._artifacts.values():
+            if path.is_relative_to(artifact.folder):
+                place, files = path.relative_to(artifact.folder).as_posix(), artifact.record.files
+                below = "" if place == "." else f"{place}/"
+                names = [name for name in files if name == place or name.startswith(below)]
+                if names := [name for name in names if files[name].location is None]:
+                    return artifact, names
+        return None, []
 
     def by_crawl(self, asset: str) -> dict[str, Artifact]:
         """The input artifacts of an asset by crawl, for the crawls that the stage reads and that are built."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -19,6 +18,7 @@ from .identity import recipe_label
 from .progress import Listener, Progress
 from .purge import refuse_unfinished
 from .record import FileEntry, Record, data_version
+from .remote_tasks import RemoteTasks, library_versions
 from .source import source_digests
 from .stage import Graph, Resolution, Resolver, Stage, drifted_modules
 from .step import TASKS, Step, sum_stats
@@ -221,6 +221,9 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
         launcher=workspace.launcher,
         require_lock=lambda: store.require_lock(identity),
     )
+    if not workspace.engine.shares_disk:
+        remote_staging = store.remote_staging(identity)  # at once: a store that has none is an error before any work
+        step.remote = RemoteTasks(remote_staging, staging, resolution.inputs, stage.libraries)
     source = source_digests(stage.build)  # before the build: the files may be edited while a long step runs
     with workspace.tracker.run(resolution, workspace.recipe) as tracking_id, clear_disk_errors(store.root):
         stage.build(step, resolution.config)
@@ -273,7 +276,7 @@ def _record_of(stage: Stage, step: Step, began: _Clocks) -> Record:
         },
         versions={
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in stage.libraries},
+            **library_versions(stage.libraries),
         },
     )
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RECORDS = ".records"
 _DOWNLOADS = 8  # files at a time
+_LISTED_SINGLY = 8  # files, up to which each is looked for by its digest
 _UPLOADS = 4  # files at a time; a large one is sent in four parts at a time
 _RANGE_BUFFER = 1 << 20
 
@@ -58,7 +59,10 @@ def file_key(place: str, name: str, entry: FileEntry) -> str:
 
 def upload_files(objects: ObjectStore, place: str, folder: Path, files: Mapping[str, FileEntry]) -> None:
     """Store files of an artifact that are not there yet. Raises CorruptArtifact if one is in neither place."""
-    stored = {item.key: item.bytes for item in objects.list(f"{place}/files")}
+    folders = {f"{place}/files"}
+    if len(files) <= _LISTED_SINGLY:  # of a task: its artifact may have a hundred thousand files
+        folders = {file_key(place, "", entry).rstrip("/") for entry in files.values() if entry.location is None}
+    stored = {item.key: item.bytes for folder in folders for item in objects.list(folder)}
     missing = {
         file_key(place, name, entry): folder / name
         for name, entry in files.items()
@@ -134,9 +138,13 @@ class RemoteFiles:
                 write_atomic(self._folder / RECORD, self._record.dump())
         self._is_current = True
 
+    def key(self, name: str) -> str:
+        """The key of a file."""
+        return self._key(name, self._record.files[name])
+
     def keys(self) -> set[str]:
         """The keys of the files."""
-        return {self._key(name, entry) for name, entry in self._record.files.items()}
+        return set(map(self.key, self._record.files))
 
     def _key(self, name: str, entry: FileEntry) -> str:
         return f"{self._place}/{self._data}/{name}" if self._data else file_key(self._place, name, entry)

@@ -24,6 +24,7 @@ from .step import TASKS
 
 STAGING = ".staging"
 ANNOUNCED = "upload.json"
+STORED = "scratch_entries"  # in the marker of a task whose files are at the URL: entries of its scratch files
 _MARKERS = "tasks"
 _READS = 16  # markers at a time
 
@@ -42,7 +43,7 @@ class RemoteStaging:
     announcement: bytes
 
     @cached_property
-    def _objects(self) -> ObjectStore:
+    def objects(self) -> ObjectStore:
         return ObjectStore(self.url)
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str, bytes]]:
@@ -57,59 +58,83 @@ class RemoteStaging:
 
         It is announced before, because the builder may have ended and removed its announcement since.
         """
-        self._objects.put(f"{self._folder}/{ANNOUNCED}", self.announcement)
+        self.objects.put(f"{self._folder}/{ANNOUNCED}", self.announcement)
         marker = json.loads((folder / TASKS / f"{name}.json").read_bytes())
         entries = {file: FileEntry(**entry) for file, entry in marker["files"].items()}
-        upload_files(self._objects, self.place, folder, entries)
+        upload_files(self.objects, self.place, folder, entries)
         scratch = {}
         for file in marker["scratch"]:
             scratch[file] = FileEntry(bytes=(folder / file).stat().st_size, sha256=file_digest(folder / file))
-        upload_files(self._objects, self._folder, folder, scratch)
-        stored = {**marker, "scratch_entries": {file: entry.model_dump() for file, entry in scratch.items()}}
-        self._objects.put(f"{self._tasks(self.token)}/{name}.json", json.dumps(stored, sort_keys=True).encode())
+        upload_files(self.objects, self._folder, folder, scratch)
+        # Without the process: a number that the builder, on another machine, may have too.
+        stored = {**marker, "process": None, STORED: {file: entry.model_dump() for file, entry in scratch.items()}}
+        self.objects.put(f"{self._tasks(self.token)}/{name}.json", json.dumps(stored, sort_keys=True).encode())
+
+    def store_input(self, file: Path) -> tuple[str, FileEntry]:
+        """Store a file of the builder's disk that tasks read; returns its key and entry."""
+        entry = FileEntry(bytes=file.stat().st_size, sha256=file_digest(file))
+        upload_files(self.objects, self._folder, file.parent, {file.name: entry})
+        return file_key(self._folder, file.name, entry), entry
+
+    def marker(self, name: str) -> dict[str, Any] | None:
+        """The marker of a finished task; None if it is not finished."""
+        data = self.objects.get(f"{self._tasks(self.token)}/{name}.json")
+        return None if data is None else json.loads(data)
 
     def markers(self) -> dict[str, dict[str, Any]]:
         """The markers of finished tasks, by task name, sorted."""
-        keys = [item.key for item in self._objects.list(self._tasks(self.token))]
+        keys = [item.key for item in self.objects.list(self._tasks(self.token))]
         with ThreadPoolExecutor(_READS) as pool:
-            contents = list(pool.map(self._objects.get, keys))
+            contents = list(pool.map(self.objects.get, keys))
         return {
             key.rsplit("/", 1)[-1].removesuffix(".json"): json.loads(data)
             for key, data in zip(keys, contents, strict=True)
             if data is not None
         }
 
-    def save_markers(self, folder: Path) -> None:
-        """Write the markers into a local staging folder, from which the record is made. Files are not copied."""
-        for name, marker in self.markers().items():
-            write_atomic(folder / TASKS / f"{name}.json", json.dumps(marker, sort_keys=True).encode())
+    def save_markers(self, folder: Path) -> list[str]:
+        """Write the markers into a local staging folder, from which the record is made. Files are not copied.
+
+        Those there of tasks that are no longer stored are removed. Returns the names of the stored tasks.
+        """
+        markers = self.markers()
+        for path in (folder / TASKS).glob("*.json"):
+            if path.stem not in markers and STORED in json.loads(path.read_bytes()):
+                path.unlink()
+        for name, marker in markers.items():
+            write_marker(folder, name, marker)
+        return list(markers)
 
     def fetch(self, name: str, files: Iterable[str], folder: Path) -> None:
         """Copy files and scratch files of a finished task into a local folder, for a later task of the step.
 
         Raises ArtifactError if the task is not finished or has no such file.
         """
-        data = self._objects.get(f"{self._tasks(self.token)}/{name}.json")
-        if data is None:
+        marker = self.marker(name)
+        if marker is None:
             raise ArtifactError(f"{self.url}/{self._folder}: task {name} is not finished")
-        marker = json.loads(data)
         for file in files:
             is_scratch = file in marker["scratch"]
-            entries = marker["scratch_entries"] if is_scratch else marker["files"]
+            entries = marker[STORED] if is_scratch else marker["files"]
             if file not in entries:
                 raise ArtifactError(f"{self.url}/{self._folder}: task {name} has no file {file}")
             entry = FileEntry(**entries[file])
             key = file_key(self._folder if is_scratch else self.place, file, entry)
-            download_file(self._objects, key, entry, folder / file)
+            download_file(self.objects, key, entry, folder / file)
 
     def take_over(self) -> None:
         """Take over the tasks that earlier builders have finished until now."""
-        for item in self._objects.list(self._folder):
+        for item in self.objects.list(self._folder):
             parts = item.key.removeprefix(f"{self._folder}/").split("/")
             if len(parts) == 3 and parts[1] == _MARKERS and parts[0] != self.token:
-                data = self._objects.get(item.key)
+                data = self.objects.get(item.key)
                 if data is not None:
-                    self._objects.put(f"{self._tasks(self.token)}/{parts[2]}", data)
+                    self.objects.put(f"{self._tasks(self.token)}/{parts[2]}", data)
 
     def _tasks(self, token: str) -> str:
         return f"{self._folder}/{token}/{_MARKERS}"
+
+
+def write_marker(folder: Path, name: str, marker: dict[str, Any]) -> None:
+    """Write a task's marker into a local staging folder."""
+    write_atomic(folder / TASKS / f"{name}.json", json.dumps(marker, sort_keys=True).encode())

@@ -114,6 +114,18 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
+@lru_cache
+def package_digest() -> str:
+    """SHA-256 (16 hex digits) of all files of the package, and of the SQL statements."""
+    digest = hashlib.sha256()
+    for top in (PROJECT, STATEMENTS):
+        folder = _top_folder(top)
+        for path in sorted(folder.rglob("*")) if folder else ():
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{top}/{path.relative_to(folder)} {_digest(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def source_digests(*functions: Callable[..., Any]) -> dict[str, str]:
     """SHA-256 (16 hex digits) of every module that the functions or classes use, and of every ``sql/<name>.sql``."""
     digests = {}

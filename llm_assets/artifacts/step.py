@@ -6,10 +6,10 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -21,6 +21,9 @@ from .progress import Progress
 from .record import FileEntry, file_digest, fsync_path, write_atomic
 from .store import Artifact
 from .tables import TableInvalid, arrow_schema, polars_schema, validate
+
+if TYPE_CHECKING:
+    from .remote_tasks import RemoteTasks
 
 TASKS = ".tasks"
 # A row group holds at most this many rows, or bytes of text. Both bounds depend only on the content, so a table's bytes
@@ -159,10 +162,34 @@ class Task:
         write_atomic(self.staging / TASKS / f"{self.name}.json", json.dumps(marker, sort_keys=True).encode())
 
 
+class Engine(Protocol):
+    """Where tasks run.
+
+    shares_disk: whether workers see this machine's disk. Those that do not fetch inputs from the store's URL.
+    """
+
+    shares_disk: bool
+
+    @property
+    def on_this_machine(self) -> Engine:
+        """An engine whose workers see this machine's disk."""
+        ...
+
+    def run(
+        self, work: Callable[..., None], tasks: Mapping[str, tuple], sizes: Mapping[str, int] | None = None
+    ) -> Generator[str]:
+        """Call ``work(*tasks[name])`` for every name, in this order, and yield each name when its task finishes.
+
+        sizes: bytes that each task reads. The first error stops all tasks.
+        """
+        ...
+
+
 @dataclass
 class Step:
     """The first argument of a stage's build function: its inputs, its staging folder, and ways to run and track work.
 
+    remote: the tasks of workers that do not see this machine's disk, if the engine has such workers.
     track: records numbers of a long step while it runs (MLflow). launcher: starts the step's processes; None starts
     plain subprocesses. require_lock: called after each task; raises LeaseLost if another builder has taken over.
     """
@@ -171,7 +198,8 @@ class Step:
     staging: Path
     inputs: Inputs
     progress: Progress
-    engine: Any
+    engine: Engine
+    remote: RemoteTasks | None = None
     resumed_tasks: int = 0
     track: Callable[[Mapping[str, float], int], None] = lambda numbers, step: None
     launcher: Any = None
@@ -187,6 +215,22 @@ class Step:
     def input(self, asset: str) -> Artifact:
         """The input artifact of an asset: that of the same crawl, or the one without a partition."""
         return self.inputs.artifact(asset)
+
+    def task_files(self, asset: str, table: str) -> dict[str, Path]:
+        """The files of an input's table, by the name of the task that reads them: the file's name without ending.
+
+        Where workers fetch their inputs themselves, the files need not be on this machine.
+        """
+        artifact = self.input(asset)
+        if self.engine.shares_disk:
+            return {path.stem: path for path in artifact.table(table)}
+        return {Path(name).stem: artifact.folder / name for name in artifact.table_files(table)}
+
+    def task_file(self, asset: str, name: str) -> Path:
+        """One file of an input that a task reads. Like those of `task_files`, it need not be on this machine."""
+        artifact = self.input(asset)
+        is_stored = name in artifact.record.files and artifact.record.files[name].location is None
+        return artifact.folder / name if is_stored and not self.engine.shares_disk else artifact.file(name)
 
     def task(self, name: str) -> Task:
         return Task(self.staging, name)
@@ -209,28 +253,59 @@ class Step:
         work: Callable[..., None],
         tasks: Mapping[str, tuple],
         unit: str = "files",
-        weight: Mapping[str, int] | None = None,
-        engine: Any = None,
+        sizes: Mapping[str, int] | None = None,
+        engine: Engine | None = None,
     ) -> None:
         """Run ``work(staging, name, *arguments)`` for every unfinished task.
 
-        tasks: the arguments of each task, by name. engine: runs the tasks in place of the step's engine.
-        weight: a size of each task (bytes, for example). The largest tasks run first, so that none of them runs alone
-        at the end.
+        tasks: the arguments of each task, by name. A path among them is that of a file, or folder, to read.
+        engine: runs the tasks in place of the step's engine.
+        sizes: bytes that each task reads; by default those of the files among its arguments. The largest tasks run
+        first, so that none of them runs alone at the end.
         """
-        unfinished = [name for name in tasks if self.finished_task(name) is None]
+        engine = engine or self.engine
+        remote = None if engine.shares_disk else self.remote
+        stored = set(remote.finished()) if remote is not None else set()
+        unfinished = [name for name in tasks if name not in stored and self.finished_task(name) is None]
         self.resumed_tasks = len(tasks) - len(unfinished)
-        unfinished.sort(key=lambda name: (-(weight or {}).get(name, 0), name))
+        sizes = sizes or {name: sum(map(self._input_bytes, tasks[name])) for name in unfinished}
+        unfinished.sort(key=lambda name: (-sizes.get(name, 0), name))
         done = self.resumed_tasks
         self.progress.start(len(tasks), unit, done)
-        arguments = {name: (self.staging, name, *tasks[name]) for name in unfinished}
-        for name in (engine or self.engine).run(work, arguments):
-            done += 1
-            marker = self.finished_task(name)
-            if marker is None:
-                raise ArtifactError(f"{self.identity.key}: the worker of task {name} returned without finishing it")
-            self.progress.advance(done, marker["stats"])
-            self.require_lock()
+        if remote is None:
+            names = engine.run(work, {name: (self.staging, name, *tasks[name]) for name in unfinished}, sizes)
+        else:
+            names = engine.run(remote.work, remote.calls(work, {name: tasks[name] for name in unfinished}), sizes)
+        with contextlib.closing(names):  # after an error here, the engine stops its tasks at once
+            for name in names:
+                done += 1
+                marker = self.finished_task(name) if remote is None else remote.save_marker(name)
+                if marker is None:
+                    raise ArtifactError(f"{self.identity.key}: the worker of task {name} returned without finishing it")
+                self.progress.advance(done, marker["stats"])
+                self.require_lock()
+
+    def _input_bytes(self, argument: Any) -> int:
+        """Size of a file among a task's arguments; 0 for anything else."""
+        if not isinstance(argument, Path):
+            return 0
+        artifact, names = self.inputs.files_at(argument)
+        if artifact is not None:
+            return sum(artifact.record.files[name].bytes for name in names)
+        return argument.stat().st_size if argument.is_file() else 0
+
+    def table(self, name: str) -> list[Path]:
+        """The files of a table that the finished tasks of this step have written, sorted. They are on this machine."""
+        self.fetch(f"{name}/")
+        return sorted((self.staging / name).glob("*.parquet"))
+
+    def fetch(self, below: str) -> None:
+        """Bring files, also scratch files, that workers have stored onto this machine: whose names begin with `below`.
+
+        Does nothing where workers see this machine's disk.
+        """
+        if self.remote is not None:
+            self.remote.fetch(self.markers(), below)
 
     def markers(self) -> dict[str, dict[str, Any]]:
         """The markers of finished tasks, by task name, sorted."""

@@ -34,6 +34,7 @@ from .record import RECORD, Record, fsync_path, write_atomic
 
 if TYPE_CHECKING:
     from .remote import Upload
+    from .remote_staging import RemoteStaging
 
 NO_PARTITION = "_"
 LOCATIONS = "locations.json"
@@ -320,6 +321,13 @@ class Store:
         """
         with self._lock(identity.digest, identity.key, on_wait, run_id):
             yield
+
+    def remote_staging(self, identity: Identity) -> RemoteStaging:
+        """Where workers on other machines store a build's tasks. Raises ArtifactError: a folder has no such place."""
+        raise ArtifactError(
+            f"the store {self.root} is a folder of this machine, which workers on other machines do not see; set "
+            "LLM_ASSETS_STORE to a URL: s3://bucket/prefix, or local:///folder for a folder that all machines share"
+        )
 
     def require_lock(self, identity: Identity) -> None:
         """Raise LeaseLost if another builder has taken over, as it can at a URL; here the kernel keeps the lock."""

@@ -1,8 +1,10 @@
-"""Where work runs: this process, or local worker processes."""
+"""Where work runs: this process, local worker processes, or a Ray cluster."""
 
 from .engine import LocalEngine, cores
+from .engines import open_engine
+from .ray_engine import RayEngine
 
-__all__ = ["LocalEngine", "cores"]
+__all__ = ["LocalEngine", "RayEngine", "cores", "open_engine"]
 
 # The file, beside its job, to which a training process writes its events.
 PROGRESS = "progress.jsonl"

@@ -6,7 +6,7 @@ import gc
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -40,13 +40,22 @@ class LocalEngine:
     polars' threads do not survive a fork.
     """
 
+    shares_disk = True
+
     def __init__(self, workers: int | None = None):
         self.workers = max(1, workers if workers is not None else cores())
 
-    def run(self, work: Callable[..., None], tasks: Mapping[str, tuple]) -> Iterator[str]:
+    @property
+    def on_this_machine(self) -> LocalEngine:
+        return self
+
+    def run(
+        self, work: Callable[..., None], tasks: Mapping[str, tuple], sizes: Mapping[str, int] | None = None
+    ) -> Generator[str]:
         """Call ``work(*tasks[name])`` for every name, and yield each name when its task finishes.
 
-        The first error stops all tasks. Raises WorkerDied if a worker process is killed.
+        sizes: ignored; the workers share the memory of this machine. The first error stops all tasks. Raises
+        WorkerDied if a worker process is killed.
         """
         if self.workers == 1 or len(tasks) <= 1:
             for name, arguments in tasks.items():

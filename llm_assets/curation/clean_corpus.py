@@ -58,9 +58,8 @@ def build_clean_corpus(step: Step, config: PersonalData) -> None:
     """One task per WARC file, over the engine's workers."""
     warm_up = pl.Series(["compiled once, here, and not by every worker: 0"])
     scrub(warm_up, config.types, config.placeholders, config.phone_region)
-    texts = {path.stem: path for path in step.input("deduplicated_text").table("text")}
-    tasks = {name: (path, config) for name, path in texts.items()}
-    step.run_tasks(scrub_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    texts = step.task_files("deduplicated_text", "text")
+    step.run_tasks(scrub_task, {name: (path, config) for name, path in texts.items()}, "WARC files")
 
 
 CLEAN_CORPUS = Stage(

@@ -81,14 +81,10 @@ def build_deduplicated_text(step: Step, config: Matching) -> None:
     """Match all signatures in one task; then one task per WARC file, over the engine's workers."""
     if step.finished_task(CLUSTERS) is None:
         _match_signatures(step, config)
-    texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
+    texts = step.task_files("quality_filtered_text", "text")
     clusters_file = step.staging / "clusters" / f"{CLUSTERS}.parquet"
-    step.run_tasks(
-        deduplication_task,
-        {name: (path, clusters_file, step.partition, config.bands) for name, path in texts.items()},
-        "WARC files",
-        {name: path.stat().st_size for name, path in texts.items()},
-    )
+    tasks = {name: (path, clusters_file, step.partition, config.bands) for name, path in texts.items()}
+    step.run_tasks(deduplication_task, tasks, "WARC files")
 
 
 def _match_signatures(step: Step, config: Matching) -> None:

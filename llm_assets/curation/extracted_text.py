@@ -180,16 +180,14 @@ def extraction_config(recipe: Any, crawl: str | None) -> Extraction | TextRows:
 
 def build_extracted_text(step: Step, config: Extraction | TextRows) -> None:
     """One task per file, over the engine's workers."""
-    raw = step.input("raw_warc")
-    tasks, sizes = {}, {}
-    for path in step.input("filtered_urls").table("urls"):
-        warc = raw.file(f"warc/{path.stem}")
-        tasks[path.stem] = (path, warc, config)
-        sizes[path.stem] = warc.stat().st_size
+    tasks = {
+        name: (path, step.task_file("raw_warc", f"warc/{name}"), config)
+        for name, path in step.task_files("filtered_urls", "urls").items()
+    }
     if isinstance(config, TextRows):
-        step.run_tasks(read_texts_task, tasks, "files", sizes)
+        step.run_tasks(read_texts_task, tasks, "files")
     else:
-        step.run_tasks(extract_task, tasks, "WARC files", sizes)
+        step.run_tasks(extract_task, tasks, "WARC files")
 
 
 EXTRACTED_TEXT = Stage(

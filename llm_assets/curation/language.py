@@ -119,9 +119,8 @@ def build_language_filtered_text(step: Step, config: Language) -> None:
     # A broken model or a target without a label fails here rather than in a worker, and the code is compiled once.
     warm_up = pl.Series(["a text"])
     identify(open_model(config), warm_up, config)
-    texts = {path.stem: path for path in step.input("extracted_text").table("text")}
-    tasks = {name: (path, model, config) for name, path in texts.items()}
-    step.run_tasks(language_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    texts = step.task_files("extracted_text", "text")
+    step.run_tasks(language_task, {name: (path, model, config) for name, path in texts.items()}, "WARC files")
 
 
 def _model_version(config: Language) -> Mapping[str, str]:

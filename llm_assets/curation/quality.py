@@ -111,10 +111,10 @@ def quality_task(staging: Path, name: str, texts: Path, statistics: Path, rules:
 
 def build_quality_filtered_text(step: Step, config: QualityRules) -> None:
     """One task per WARC file, over the engine's workers."""
-    statistics = {path.stem: path for path in step.input(TEXT_STATISTICS.name).table("statistics")}
-    texts = {path.stem: path for path in step.input("language_filtered_text").table("text")}
+    statistics = step.task_files(TEXT_STATISTICS.name, "statistics")
+    texts = step.task_files("language_filtered_text", "text")
     tasks = {name: (path, statistics[name], config.rules) for name, path in texts.items()}
-    step.run_tasks(quality_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    step.run_tasks(quality_task, tasks, "WARC files")
 
 
 QUALITY_FILTERED_TEXT = Stage(

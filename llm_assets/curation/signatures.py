@@ -314,9 +314,8 @@ def signature_task(staging: Path, name: str, texts: Path, rules: Signatures) -> 
 def build_text_signatures(step: Step, config: Signatures) -> None:
     """One task per WARC file, over the engine's workers."""
     sign(pl.Series(["compiled once, here, and not by every worker"]), config)
-    texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
-    tasks = {name: (path, config) for name, path in texts.items()}
-    step.run_tasks(signature_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    texts = step.task_files("quality_filtered_text", "text")
+    step.run_tasks(signature_task, {name: (path, config) for name, path in texts.items()}, "WARC files")
 
 
 TEXT_SIGNATURES = Stage(

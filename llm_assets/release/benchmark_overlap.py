@@ -30,18 +30,20 @@ def find_overlaps(step: Step, texts: dict[str, list[str]], run: int, pages: Trai
         return None
     corpus = CorpusPages(step.inputs, TRAINING_PAGES, pages)
     with step.task("items") as task:
-        task.add_scratch("items.json").write_text(json.dumps(texts))
+        items = task.add_scratch("items.json")
+        items.write_text(json.dumps(texts))
     names = [f"corpus-{number:05d}" for number in range(len(corpus.files))]
-    step.run_tasks(search_file, {name: (corpus, number, run) for number, name in enumerate(names)})
+    step.run_tasks(search_file, {name: (corpus.only(number), items, run) for number, name in enumerate(names)})
+    step.fetch(f"{OVERLAPS}/")
     files = [step.staging / OVERLAPS / f"{name}.parquet" for name in names]
     rows = pl.concat([pl.DataFrame(schema=polars_schema(BenchmarkOverlaps)), *map(read_table, files)])
     return rows.unique(["task", "item"], keep="first", maintain_order=True)
 
 
-def search_file(staging: Path, name: str, corpus: CorpusPages, number: int, run: int) -> None:
+def search_file(staging: Path, name: str, corpus: CorpusPages, items: Path, run: int) -> None:
     """Search the pages of one file of the corpus for all items, and keep the first page of each."""
-    phrases, first = item_phrases(staging / "items.json", run), {}
-    for batch in corpus.file_batches(number, ["url", "text"]):
+    phrases, first = item_phrases(items, run), {}
+    for batch in corpus.batches(["url", "text"]):
         for url, text in batch.iter_rows():
             for owner, shared in phrases.find_all(text).items():
                 first.setdefault(owner, (url, shared))

@@ -82,9 +82,9 @@ def _no_documents(texts: Path) -> pl.DataFrame:
 def build_token_shards(step: Step, config: TokenShardsConfig) -> None:
     """Tokenise by WARC file over the engine's workers, then join the tokens in the order of the files."""
     tokenizer = step.input("tokenizer").path
-    texts = {path.stem: path for path in step.input("clean_corpus").table("text")}
-    tasks = {name: (path, tokenizer, config) for name, path in texts.items()}
-    step.run_tasks(tokenise_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    texts = step.task_files("clean_corpus", "text")
+    step.run_tasks(tokenise_task, {name: (path, tokenizer, config) for name, path in texts.items()}, "WARC files")
+    step.fetch(".tokens/")
     dtype = Encoding.load(tokenizer).dtype
     shard_tokens = config.token_shards.shard_tokens
     with step.task(SHARDS_TASK) as task:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -72,12 +72,18 @@ def divide(lengths: np.ndarray, limit: int) -> list[tuple[int, int]]:
     return runs
 
 
-def index_task(
-    staging: Path, name: str, folders: list[Path], kept_documents: str | None, start: int, count: int
-) -> None:
+class Tokens(NamedTuple):
+    """Training documents as tokens: a tokenizer's folder, folders of shards, and the folder of `write_kept`."""
+
+    tokenizer: Path
+    shards: list[Path]
+    kept_documents: Path | None
+
+
+def index_task(staging: Path, name: str, tokens: Tokens, start: int, count: int) -> None:
     """Worker: one segment, of `count` tokens of the stream of training documents from `start`."""
-    stream = TokenStream(folders, "train", kept_documents)
-    width = np.dtype(Encoding.load(staging).dtype).itemsize
+    stream = TokenStream(tokens.shards, "train", tokens.kept_documents)
+    width = np.dtype(Encoding.load(tokens.tokenizer).dtype).itemsize
     steps = range(start, start + count, BLOCK_TOKENS)
     blocks = (stream.tokens(step, min(BLOCK_TOKENS, start + count - step)) for step in steps)
     with Task(staging, name) as task:
@@ -128,23 +134,28 @@ _PAGE_COLUMNS = ("doc_id", "url", "crawl", "warc_file", "warc_offset")
 
 def build_trace_index(step: Step, config: TraceIndexConfig) -> None:
     """One task per segment, and one for the tokenizer and the tables of documents."""
-    encoding = Encoding.load(step.input("tokenizer").path)
+    tokenizer = step.input("tokenizer").path
+    encoding = Encoding.load(tokenizer)
     files = encoding.save(step.staging)
     shards = [artifact.path for artifact in step.inputs.by_crawl("token_shards").values()]
     kept_documents = write_kept(shard_documents(step.inputs), step.staging / "kept")
+    kept_folder = Path(kept_documents) if kept_documents is not None else None
     sources = {
-        PAGES: (training_documents(step.inputs), shards, kept_documents),
-        CONVERSATIONS: (render_conversations(step, config, encoding), [step.staging / RENDERED], None),
+        PAGES: (training_documents(step.inputs), Tokens(tokenizer, shards, kept_folder)),
+        CONVERSATIONS: (
+            render_conversations(step, config, encoding),
+            Tokens(tokenizer, [step.staging / RENDERED], None),
+        ),
     }
     tasks: dict[str, tuple] = {}
     tables: dict[str, pl.DataFrame] = {}
-    for kind, (documents, folders, selected) in sources.items():
+    for kind, (documents, tokens) in sources.items():
         lengths = documents["length"].to_numpy()
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         frames = [documents.head(0).with_columns(segment=pl.lit(""), start=pl.lit(0, pl.Int64))]
         for number, (first, end) in enumerate(divide(lengths, config.segment_tokens)):
             name = f"{kind}-{number:05d}"
-            tasks[name] = (folders, selected, int(starts[first]), int(starts[end] - starts[first]))
+            tasks[name] = (tokens, int(starts[first]), int(starts[end] - starts[first]))
             places = pl.Series("start", starts[first:end] - starts[first])
             frames.append(documents[first:end].with_columns(places, segment=pl.lit(name)).select(frames[0].columns))
         tables[kind] = pl.concat(frames)

@@ -106,14 +106,14 @@ def split_content_type(value: str | None) -> tuple[str | None, str | None]:
     return mime.strip().lower() or None, charset
 
 
-def index_task(staging: Path, name: str, path: str, warc_file: str, crawl: str, keep: str) -> None:
+def index_task(staging: Path, name: str, path: Path, warc_file: str, crawl: str, keep: str) -> None:
     """Worker: index one WARC file as task `name`.
 
     keep: ``reference`` leaves the file where it is, ``copy`` copies it into the artifact, ``own`` means that it is
     already in the artifact's ``warc/``.
     """
     with Task(staging, name) as task:
-        source = Path(path)
+        source = path
         if keep == "copy":
             target = staging / "warc" / warc_file
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
     """Write the ``revisits`` table: each revisit with the location of its original, in this crawl or an earlier one."""
     if step.finished_task("revisits") is not None:
         return
-    captures = sorted((step.staging / "captures").glob("*.parquet"))
+    captures = step.table("captures")
     with step.task("revisits") as task:
         table = task.table("revisits", Revisits)
         originals = 0
@@ -184,5 +184,4 @@ def record_site_signals(step: Step, earlier: list[Artifact]) -> None:
 
 def _rows(step: Step, table: str, schema: type) -> pl.DataFrame:
     """The rows of a table that the tasks of a step have written."""
-    paths = sorted((step.staging / table).glob("*.parquet"))
-    return read_table([path for path in paths if path.stem != SITE_SIGNALS], schema=polars_schema(schema))
+    return read_table([path for path in step.table(table) if path.stem != SITE_SIGNALS], schema=polars_schema(schema))

@@ -37,10 +37,7 @@ def build_from_index(step: Step, source: CommonCrawlIndex) -> None:
     tasks = {name: (step.partition, source) for name in sorted(sizes)}
     # In this process, file by file: the number of connections to the server is the source's, whatever the engine has.
     step.run_tasks(fetch_records_task, tasks, "WARC files", sizes, engine=LocalEngine(1))
-    captures = sorted((step.staging / "captures").glob("*.parquet"))
-    reason = why_empty(
-        step.partition, captures, read_table(sorted((step.staging / "crawl_failures").glob("*.parquet")))
-    )
+    reason = why_empty(step.partition, step.table("captures"), read_table(step.table("crawl_failures")))
     if reason is not None:
         raise EmptyCrawl(f"{reason}; the next run tries again")
 

@@ -144,7 +144,7 @@ def build_raw_warc(step: Step, config: CrawlConfig) -> None:
 
 def _failures(step: Step) -> pl.DataFrame:
     """The URLs that an unfinished build has found and not stored."""
-    tables = sorted((step.staging / "crawl_failures").glob("*.parquet"))
+    tables = step.table("crawl_failures")
     return read_table(tables) if tables else failures(step.staging / "spool")
 
 
@@ -190,17 +190,15 @@ def _build_warc_files(step: Step, source: WarcFiles) -> None:
         files, keep = {name: path}, "own"
     else:
         files, keep = list_files(source), "copy" if source.copy_files else "reference"
-    sizes = {name: path.stat().st_size for name, path in files.items()}
-    tasks = {name: (str(path), name, step.partition, keep) for name, path in files.items()}
-    step.run_tasks(index_task, tasks, "WARC files", sizes)
+    tasks = {name: (path, name, step.partition, keep) for name, path in files.items()}
+    step.run_tasks(index_task, tasks, "WARC files", engine=step.engine.on_this_machine)  # where the files are
     _refuse_empty_files(step)
 
 
 def _build_texts(step: Step, source: Texts) -> None:
     files = list_files(source)
-    sizes = {name: path.stat().st_size for name, path in files.items()}
     tasks = {name: (path, step.partition, source) for name, path in files.items()}
-    step.run_tasks(index_texts_task, tasks, "files", sizes)
+    step.run_tasks(index_texts_task, tasks, "files", engine=step.engine.on_this_machine)  # where the files are
     _refuse_empty_files(step, "row", "files of texts")
 
 
@@ -237,11 +235,11 @@ def _build_web_crawl(
 
     job = CrawlJob(step.partition, source, step.staging, tuple(earlier), warc_bytes, opt_out)
     files = crawl(job, report_progress)
-    tasks = {file.name: (str(file), file.name, step.partition, "own") for file in files}
-    step.run_tasks(index_task, tasks, "WARC files")
+    tasks = {file.name: (file, file.name, step.partition, "own") for file in files}
+    step.run_tasks(index_task, tasks, "WARC files", engine=step.engine.on_this_machine)  # where the files are
     if step.finished_task("crawl_failures") is None:
         frame = failures(step.staging / "spool")
-        reason = why_empty(step.partition, sorted((step.staging / "captures").glob("*.parquet")), frame)
+        reason = why_empty(step.partition, step.table("captures"), frame)
         if reason is not None:
             raise EmptyCrawl(f"{reason}; the next run tries again")
         with step.task("crawl_failures") as task:

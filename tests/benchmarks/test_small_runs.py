@@ -132,6 +132,18 @@ def check_object_store(tmp_path):
     assert result["artifacts"] == 12 and result["local"].keys() == result["at the url"].keys()
 
 
+def check_scale(tmp_path):
+    pytest.importorskip("ray", reason="the Ray engine needs the extra 'ray'")
+    for i in range(2):
+        pages = [page(f"http://host{i}.example/{j}", story(10 * i + j)) for j in range(2)]
+        write(tmp_path / "warc" / f"{i}.warc.gz", pages)
+    words = ("--warc", str(tmp_path / "warc"), "--cores", "1", "--rounds", "1")
+    result = run_benchmark("scale.py", tmp_path, *words)
+    (engines,) = result["rounds"]
+    assert result["ratio"] > 0 and engines["ray"]["tasks"] == engines["local"]["tasks"] > 10
+    assert engines["ray"]["stages"].keys() == engines["local"]["stages"].keys()
+
+
 def check_trace(tmp_path):
     write_shards(tmp_path / "shards", [ENCODING.document(text) for text in TEXTS[:20]], 10_000)
     words = ("--tokens", "500", "5000", "--segment-tokens", "2000", "--answers", "2")
@@ -180,6 +192,7 @@ SMALL_RUNS = {
     "object_store.py": check_object_store,
     "policy_step.py": check_policy_step,
     "sampling.py": check_sampling,
+    "scale.py": check_scale,
     "search.py": check_search,
     "serving.py": check_serving,
     "step_parts.py": check_step_parts,

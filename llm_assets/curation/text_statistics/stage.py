@@ -145,13 +145,9 @@ def build_text_statistics(step: Step, config: TextStatistics) -> None:
     """One task per WARC file, over the engine's workers."""
     compute_statistics(pl.Series(["compiled once, here, and not by every worker"]), config)
     models = step.input("quality_classifier").table("weights")
-    texts = {path.stem: path for path in step.input("language_filtered_text").table("text")}
-    step.run_tasks(
-        statistics_task,
-        {name: (path, config, models[0] if models else None) for name, path in texts.items()},
-        "WARC files",
-        {name: path.stat().st_size for name, path in texts.items()},
-    )
+    texts = step.task_files("language_filtered_text", "text")
+    tasks = {name: (path, config, models[0] if models else None) for name, path in texts.items()}
+    step.run_tasks(statistics_task, tasks, "WARC files")
 
 
 TEXT_STATISTICS = Stage(

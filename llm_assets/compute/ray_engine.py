@@ -1,0 +1,214 @@
+"""Runs the tasks of a step on a Ray cluster."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import pickle
+import re
+import socket
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from .engine import GARBAGE_THRESHOLD, LocalEngine, WorkerDied
+
+AUTO = "auto"
+CONNECT_SECONDS = 10.0  # for an answer at the cluster's address
+WAIT_SECONDS = 300.0  # for a node on which tasks fit: one that is restarted, or that an autoscaler starts
+LOOK_SECONDS = 5.0  # between two looks at the nodes
+RETRIES = 3  # of a task whose worker or node dies
+LEAST_IN_FLIGHT = 16  # tasks for an autoscaler to see, also while the cluster has no cores
+# Memory that a task asks for: what Python and the libraries take, and a multiple of the bytes that the task reads.
+TASK_BYTES = 1 << 30
+BYTES_PER_INPUT_BYTE = 2
+
+_COLOURS = re.compile(r"\x1b\[\d+m")  # in Ray's texts of tracebacks
+
+
+class ClusterError(RuntimeError):
+    """The Ray cluster cannot be reached, or cannot run a task."""
+
+
+class _WorkerTraceback(Exception):
+    """The traceback of a task's error, as text, as the cause of the error."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class RayEngine:
+    """Runs tasks on the nodes of a Ray cluster, which need no common disk.
+
+    address: ``host:port`` of the cluster's head, or ``auto`` for that of RAY_ADDRESS, or else of this machine; this
+    machine must be a node. cpus: cores that a task asks for. memory: bytes that a task asks for; None takes
+    TASK_BYTES, and BYTES_PER_INPUT_BYTE for each byte of its inputs. workers: processes for what must run here.
+    """
+
+    shares_disk = False
+
+    def __init__(self, address: str = AUTO, cpus: float = 1.0, memory: int | None = None, workers: int | None = None):
+        self.address, self.cpus, self.memory, self.workers = address or AUTO, cpus, memory, workers
+
+    @property
+    def on_this_machine(self) -> LocalEngine:
+        return LocalEngine(self.workers)
+
+    def run(
+        self, work: Callable[..., None], tasks: Mapping[str, tuple], sizes: Mapping[str, int] | None = None
+    ) -> Generator[str]:
+        """Call ``work(*tasks[name])`` for every name on some node, and yield each name when its task finishes.
+
+        At most two tasks for each place of the cluster are submitted at a time. A task whose node or worker dies runs
+        again, RETRIES times. The first error stops all tasks. Raises ClusterError if the cluster cannot be reached,
+        has other versions, or has had no node for the tasks for WAIT_SECONDS; WorkerDied if a task's workers die.
+        """
+        if not tasks:
+            return
+        ray = connect(self.address)
+        call, nodes = ray.remote(_new_call()), _Nodes(ray, self.cpus)
+        queue, running = iter(tasks), {}
+        try:
+            while True:
+                nodes.look()
+                while len(running) < max(2 * nodes.places, LEAST_IN_FLIGHT) and (name := next(queue, None)) is not None:
+                    options = self._options(name, (sizes or {}).get(name, 0), nodes)
+                    running[call.options(**options).remote(pickle.dumps((work, tasks[name])))] = name
+                if not running:
+                    return
+                done, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
+                for reference in done:
+                    name = running.pop(reference)
+                    self._require_success(ray, reference, name)
+                    yield name
+        finally:
+            for reference in running:
+                with suppress(Exception):  # the cluster may be gone; the error that led here is the one to report
+                    ray.cancel(reference, force=True)
+
+    def _options(self, name: str, size: int, nodes: _Nodes) -> dict[str, Any]:
+        """What a task asks for. No task asks for more memory than some node has."""
+        memory = TASK_BYTES + BYTES_PER_INPUT_BYTE * size if self.memory is None else self.memory
+        return {
+            "name": name,
+            "num_cpus": self.cpus,
+            "memory": min(memory, nodes.memory or memory),
+            "max_retries": RETRIES,
+            "scheduling_strategy": "SPREAD",
+        }
+
+    def _require_success(self, ray: Any, reference: Any, name: str) -> None:
+        """Raise a task's own error, WorkerDied if its workers died, or ClusterError if its node cannot run it."""
+        try:
+            problem = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, Exception) else ClusterError(f"{name}: {error}")
+            raise cause from _WorkerTraceback(_COLOURS.sub("", str(error)))
+        except ray.exceptions.OutOfMemoryError as error:
+            raise WorkerDied(
+                f"{name}: ran out of memory on its node; give each task more with LLM_ASSETS_RAY_TASK_GB"
+            ) from error
+        except ray.exceptions.RayError as error:
+            reason = " ".join(str(error).split())[:500]
+            raise WorkerDied(f"{name}: its worker died, {RETRIES + 1} times in all: {reason}") from error
+        if problem is not None:
+            raise ClusterError(f"{name}: {problem}")
+
+
+class _Nodes:
+    """The nodes of the cluster on which tasks fit.
+
+    places: tasks that run at a time. memory: bytes that the largest node has for tasks; 0 while there is no node.
+    """
+
+    def __init__(self, ray: Any, cpus: float):
+        self._ray, self._cpus = ray, cpus
+        self.places, self.memory = 0, 0
+        self._seen, self._looked = time.monotonic(), -math.inf
+
+    def look(self) -> None:
+        """Look at the nodes from time to time. Raises ClusterError if there was none for WAIT_SECONDS."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        resources = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        fitting = [node for node in resources if node.get("CPU", 0) >= self._cpus]
+        self.places = sum(int(node["CPU"] // self._cpus) for node in fitting)
+        self.memory = int(max((node.get("memory", 0) for node in fitting), default=0))
+        if fitting:
+            self._seen = now
+        elif now - self._seen > WAIT_SECONDS:
+            raise ClusterError(
+                f"no node of the Ray cluster has {self._cpus:g} CPUs, of {len(resources)} nodes that are alive; waited "
+                f"{WAIT_SECONDS:.0f} s. Finished tasks are kept; start nodes, then run again"
+            )
+
+
+def _new_call() -> Callable[[bytes], str | None]:
+    """The function that Ray runs. As it is nested, Ray sends its code, so that it can report a node without ours."""
+    threshold = GARBAGE_THRESHOLD
+
+    def run_task(payload: bytes) -> str | None:
+        import gc
+        import pickle
+        import socket
+
+        gc.set_threshold(*threshold)
+        try:
+            work, arguments = pickle.loads(payload)
+        except (ImportError, AttributeError) as error:
+            return (
+                f"the node {socket.gethostname()} lacks this version of llm-assets ({error}); install the same, with "
+                "its dependencies, on every node"
+            )
+        work(*arguments)
+        return None
+
+    return run_task
+
+
+def connect(address: str) -> Any:
+    """The module ray, connected to the cluster. Raises ClusterError, soon, if that is not possible."""
+    try:
+        ray = importlib.import_module("ray")
+    except ImportError:
+        raise ClusterError("the engine ray needs Ray: pip install 'llm-assets[ray]'") from None
+    address = os.environ.get("RAY_ADDRESS") or AUTO if address == AUTO else address
+    if ray.is_initialized():
+        current = ray.get_runtime_context().gcs_address
+        if address not in (AUTO, current):
+            raise ClusterError(f"this process is connected to the Ray cluster at {current}, not to {address}")
+        return ray
+    if address != AUTO:
+        _require_answer(address)
+    try:
+        ray.init(address=address, logging_level="warning")
+    except Exception as error:  # of several types, also for other versions of Ray or Python
+        reason = " ".join(str(error).split())
+        raise ClusterError(f"cannot connect to the Ray cluster at {address}: {reason}") from error
+    return ray
+
+
+def _require_answer(address: str) -> None:
+    """Raise ClusterError unless a gRPC server answers at an address: Ray itself may wait for minutes, or abort."""
+    import grpc
+
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise ClusterError(f"the address of the Ray cluster is {address!r}; it must be host:port of its head, or auto")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(CONNECT_SECONDS)
+    except (OSError, grpc.FutureTimeoutError) as error:
+        reason = str(error) or f"no answer in {CONNECT_SECONDS:.0f} s"
+        raise ClusterError(
+            f"no Ray cluster at {address}: {reason}; start its head (ray start --head), or correct "
+            "LLM_ASSETS_RAY_ADDRESS"
+        ) from error
+
+
+__all__ = ["ClusterError", "RayEngine", "connect"]

@@ -1,0 +1,206 @@
+"""Tasks on machines without the builder's disk: what they fetch, store and refuse, with an engine in this process."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from llm_assets.artifacts import ArtifactError, CodeDiffers, Graph, RemoteStore, Stage, Task, Workspace, materialize
+from llm_assets.artifacts.input_cache import FOLDER, InputCache, StoredFiles
+from llm_assets.artifacts.objects import ObjectStore
+from llm_assets.artifacts.record import FileEntry, file_digest
+from llm_assets.artifacts.remote_tasks import RemoteTasks, run_remote_task
+from llm_assets.compute import LocalEngine
+from tests.support.toy import LETTERS, Letters, ToyRecipe, WordsConfig, make_folder, workspace
+
+
+class DistantEngine(LocalEngine):
+    """Runs tasks in this process as if it were a machine without the builder's disk."""
+
+    shares_disk = False
+
+    def __init__(self):
+        super().__init__(1)
+        self.payloads = []
+
+    @property
+    def on_this_machine(self):
+        return LocalEngine(1)
+
+    def run(self, work, tasks, sizes=None):
+        sent = {name: pickle.loads(pickle.dumps(tasks[name])) for name in tasks}
+        self.payloads += sent.values()
+        yield from super().run(work, sent)
+
+
+def copy_task(staging: Path, name: str, letters: Path, extra: dict[str, list[Path]]) -> None:
+    with Task(staging, name) as task:
+        rows = pl.read_parquet(letters)
+        file, folder = extra["lists"]
+        words = file.read_text() + "".join(path.read_text() for path in sorted(folder.iterdir()))
+        task.table("letters", Letters).frame(rows.with_columns(name=pl.lit(words)))
+        task.add_scratch(f"notes/{name}.txt").write_text(name)
+        task.stats["pages"] = len(rows)
+
+
+def build_copies(step, config: WordsConfig) -> None:
+    (step.staging / "lists").mkdir(exist_ok=True)
+    for name in ("first.txt", "second.txt"):
+        (step.staging / "lists" / name).write_text(name)
+    extra = {"lists": [step.staging / "lists" / "first.txt", step.staging / "lists"]}
+    tasks = {name: (path, extra) for name, path in step.task_files("letters", "letters").items()}
+    step.run_tasks(copy_task, tasks)
+    with step.task("summary") as task:
+        step.fetch("notes/")
+        notes = sorted(path.read_text() for path in (step.staging / "notes").iterdir())
+        count = sum(pl.read_parquet(path).height for path in step.table("letters"))
+        task.table("letters", Letters).append({"name": " ".join(notes), "letters": count, "doc_id": "summary"})
+
+
+COPIES = Stage(
+    name="copies",
+    group="toy",
+    description="The rows of letters, with words of files that the builder wrote.",
+    build=build_copies,
+    code_version="1",
+    config=lambda recipe, _: WordsConfig(factor=recipe.factor),
+    per_crawl=True,
+    inputs=("letters",),
+    tables={"letters": Letters},
+    main_table="letters",
+    libraries=("polars",),
+)
+GRAPH = Graph([LETTERS, COPIES])
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return ToyRecipe(folder=str(make_folder(tmp_path / "in")))
+
+
+@pytest.fixture
+def distant(tmp_path, recipe, monkeypatch):
+    """A builder whose engine has no disk in common with it, and whose store is at a URL."""
+    pytest.importorskip("obstore", reason="a store at a URL needs the extra 's3'")
+    monkeypatch.setenv(FOLDER, str(tmp_path / "worker"))
+    store = RemoteStore(f"local://{tmp_path}/objects", tmp_path / "builder")
+    return Workspace(recipe, store, GRAPH, DistantEngine())
+
+
+def build(space):
+    return [materialize(stage, "a", space).artifact for stage in GRAPH]
+
+
+def test_artifacts_are_those_of_an_engine_with_a_common_disk(distant, tmp_path, recipe):
+    local = build(replace(workspace(tmp_path / "store", recipe), graph=GRAPH))
+    artifacts = build(distant)
+    assert [artifact.record.files for artifact in artifacts] == [artifact.record.files for artifact in local]
+    assert [artifact.record.rows for artifact in artifacts] == [artifact.record.rows for artifact in local]
+    # The builder has downloaded what it reads itself, and nothing that only workers read or wrote.
+    assert sorted(path.name for path in artifacts[0].folder.rglob("*.parquet")) == []
+    assert ObjectStore(distant.store.url).list(".staging") == []
+    assert not [path for path in (tmp_path / "worker").iterdir() if path.name.startswith("task-")]
+    assert str(tmp_path / "builder") not in str([payload.call for (payload,) in distant.engine.payloads])
+
+
+def test_a_folder_of_this_machine_is_refused_as_store(tmp_path, recipe):
+    space = replace(workspace(tmp_path / "store", recipe), engine=DistantEngine())
+    with pytest.raises(ArtifactError, match=r"a folder of this machine.*LLM_ASSETS_STORE to a URL: s3://"):
+        materialize(LETTERS, "a", space)
+
+
+def test_a_worker_with_other_code_is_refused(distant):
+    build(distant)
+    (task,) = distant.engine.payloads[-1]
+    other = {**task.versions, "polars": "0.1", "llm_assets": "0123456789abcdef"}
+    with pytest.raises(CodeDiffers, match=r"polars \S+, not 0\.1; llm_assets \w{16}, not 0123456789abcdef\. Install"):
+        run_remote_task(replace(task, versions=other))
+
+
+def test_tasks_that_another_machine_has_removed_are_run_again(distant):
+    build(distant)
+    identity = distant.resolver().resolve("letters", "a").identity
+    distant.store.delete(distant.store.lookup(identity))
+    runs = len(distant.engine.payloads)
+    with distant.store.lock(identity):
+        staging = distant.store.remote_staging(identity)
+        for (task,) in distant.engine.payloads[:2]:
+            run_remote_task(replace(task, staging=staging))
+        folder = distant.store.open_staging(identity)
+        assert staging.save_markers(folder) == [task.name for (task,) in distant.engine.payloads[:2]]
+    distant.store.objects.delete([item.key for item in distant.store.objects.list(".staging")])
+    distant.store.objects.delete([item.key for item in distant.store.objects.list("letters")])
+    outcome = materialize(LETTERS, "a", distant)
+    assert outcome.resumed_tasks == 0 and len(distant.engine.payloads) == runs + 4
+
+
+def test_tasks_of_workers_are_resumed_by_them_and_run_again_on_a_disk_of_this_machine(distant):
+    letters = materialize(LETTERS, "a", distant).artifact
+    identity = distant.resolver().resolve("letters", "a").identity
+    for engine, resumed in ((distant.engine, 2), (LocalEngine(1), 0)):
+        distant.store.delete(distant.store.lookup(identity))
+        with distant.store.lock(identity):
+            staging = distant.store.remote_staging(identity)
+            for (task,) in distant.engine.payloads[:2]:
+                run_remote_task(replace(task, staging=staging))
+            staging.save_markers(distant.store.open_staging(identity))
+        outcome = materialize(LETTERS, "a", replace(distant, engine=engine))
+        assert outcome.resumed_tasks == resumed and outcome.artifact.record.files == letters.record.files
+
+
+def test_a_path_that_does_not_exist_is_named(distant, tmp_path):
+    inputs = distant.resolver().resolve("copies", "a").inputs
+    tasks = RemoteTasks(None, tmp_path, inputs, ())
+    with pytest.raises(ArtifactError, match=r"/absent\.txt: a task reads it, but it is neither an input nor on this"):
+        tasks.calls(copy_task, {"name": (tmp_path / "absent.txt",)})["name"]
+
+
+def stored(objects, name, data):
+    objects.put(f"files/{name}", data)
+    path = Path(objects.url.removeprefix("local://")) / "files" / name
+    entry = FileEntry(bytes=len(data), sha256=file_digest(path))
+    return StoredFiles(name, ((name, f"files/{name}", entry),))
+
+
+def test_the_cache_removes_what_was_used_least_recently_but_nothing_in_use(tmp_path):
+    pytest.importorskip("obstore", reason="a store at a URL needs the extra 's3'")
+    objects, cache = ObjectStore(f"local://{tmp_path}/objects"), InputCache(tmp_path / "cache", 2_500)
+    files = [stored(objects, f"{number}.bin", bytes([number]) * 1_000) for number in range(4)]
+
+    def copies():
+        return sorted(path.name for path in (tmp_path / "cache").glob("*/*.bin"))
+
+    with cache.copy(objects, files[0]) as first:
+        for file in files[1:]:
+            with cache.copy(objects, file) as path:
+                assert path.read_bytes() == bytes([int(path.stem)]) * 1_000
+        assert first.exists()
+    assert copies() == ["0.bin", "3.bin"]
+    with cache.copy(objects, files[0]), cache.copy(objects, files[2]):
+        assert copies() == ["0.bin", "2.bin"]
+
+
+def test_the_folder_of_a_killed_task_is_removed_by_the_next(tmp_path):
+    pytest.importorskip("obstore", reason="a store at a URL needs the extra 's3'")
+    objects, cache = ObjectStore(f"local://{tmp_path}/objects"), InputCache(tmp_path / "cache", 10_000)
+    (tmp_path / "cache" / "task-killed").mkdir(parents=True)
+    (tmp_path / "cache" / ".locks").mkdir()
+    (tmp_path / "cache" / ".locks" / "task-killed").touch()
+    with cache.task_folder() as running, cache.copy(objects, stored(objects, "a.bin", b"a")):
+        assert running.exists() and not (tmp_path / "cache" / "task-killed").exists()
+    assert not running.exists()
+
+
+def test_damaged_and_missing_inputs_are_errors(tmp_path):
+    pytest.importorskip("obstore", reason="a store at a URL needs the extra 's3'")
+    objects, cache = ObjectStore(f"local://{tmp_path}/objects"), InputCache(tmp_path / "cache", 10_000)
+    file = stored(objects, "a.bin", b"abc")
+    objects.put("files/a.bin", b"abd")
+    with pytest.raises(ArtifactError, match=r"files/a\.bin: the bytes are not those of its record"):
+        cache.copy(objects, file).__enter__()
+    objects.delete(["files/a.bin"])
+    with pytest.raises(ArtifactError, match=r"files/a\.bin: is missing, but a task reads it"):
+        cache.copy(objects, file).__enter__()
+    assert list((tmp_path / "cache").glob("*/*.bin")) == []

@@ -1,0 +1,216 @@
+"""The engine on a Ray cluster of three nodes on this machine, with a store at an S3 server and no common folder."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llm_assets.artifacts import RemoteStore, StoreUnwritable, Workspace, materialize
+from llm_assets.artifacts.gc import find_garbage
+from llm_assets.artifacts.objects import ObjectStore
+from llm_assets.compute import RayEngine, ray_engine
+from llm_assets.compute.ray_engine import ClusterError
+from llm_assets.recipes import Recipe, WarcFiles
+from tests.support import toy
+from tests.support.corpus import GRAPH as CORPUS
+from tests.support.corpus import corpus_workspace
+from tests.support.object_server import BUSY, EXPIRED, FULL, object_server
+from tests.support.ray_cluster import ROOT, RayCluster, python_path
+from tests.support.warcs import page, story, write
+
+ray = pytest.importorskip("ray", reason="the Ray engine needs the extra 'ray'")
+pytest.importorskip("boto3", reason="workers read credentials from a file with the extra 's3'")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CREDENTIALS = "[default]\naws_access_key_id = {}\naws_secret_access_key = secret\n"
+DRIVER = """
+import sys
+from pathlib import Path
+from llm_assets.artifacts import RemoteStore, Workspace, materialize
+from llm_assets.compute import RayEngine
+from tests.support.toy import GRAPH, LETTERS, ToyRecipe
+url, cache, folder, address = sys.argv[1:]
+store = RemoteStore(url, Path(cache))
+materialize(LETTERS, "a", Workspace(ToyRecipe(folder=folder, slow=0.1), store, GRAPH, RayEngine(address)))
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Three nodes. Their workers read credentials from a file, and note each task of the toy graph in `log`."""
+    folder = Path(tempfile.mkdtemp(prefix="ray"))
+    (folder / "credentials").write_text(CREDENTIALS.format("old"))
+    with pytest.MonkeyPatch.context() as patch:
+        server = object_server(patch)
+    variables = {
+        "PYTHONPATH": python_path(),
+        "TOY_LOG": str(folder / "log"),
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
+        "AWS_REGION": "us-east-1",
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
+    }
+    started = RayCluster(folder, variables, nodes=3)
+    yield started
+    started.shut_down()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    return object_server(monkeypatch)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return toy.ToyRecipe(folder=str(toy.make_folder(tmp_path / "in", files=8)))
+
+
+@pytest.fixture
+def driver(cluster, server, tmp_path, recipe):
+    """The workspace of a builder whose tasks run on the cluster."""
+    store = RemoteStore(server.new_bucket(), tmp_path / "driver")
+    return Workspace(recipe, store, toy.GRAPH, RayEngine(cluster.address))
+
+
+def local_files(tmp_path, recipe):
+    return materialize(toy.LETTERS, "a", toy.workspace(tmp_path / "local", recipe)).artifact.record.files
+
+
+def test_the_corpus_is_that_of_one_machine(driver, cluster, tmp_path):
+    for number in range(3):
+        pages = [page(f"http://host{number}.example/{i}", story(20 * number + i)) for i in range(6)]
+        write(tmp_path / "warc" / f"{number}.warc.gz", [*pages, page("http://same.example/", story(1))])
+    recipe = Recipe(name="t", crawls={"c": WarcFiles(path=str(tmp_path / "warc"))})
+    names = [stage.name for stage in CORPUS]
+    stages = [CORPUS[name] for name in names[: names.index("clean_corpus") + 1]]
+    local, distant = corpus_workspace(recipe, tmp_path / "local"), replace(driver, recipe=recipe, graph=CORPUS)
+    for stage in stages:
+        crawl = "c" if stage.per_crawl else None
+        expected, artifact = (materialize(stage, crawl, space).artifact for space in (local, distant))
+        assert artifact.record.identity == expected.record.identity
+        assert artifact.record.files == expected.record.files
+        assert artifact.record.stats == expected.record.stats
+    assert len(artifact.record.rows) == 2 and artifact.record.rows["text"] > 15
+    # The builder has not copied what workers read and wrote; each node has fetched what its tasks read.
+    assert not list((tmp_path / "driver").glob("extracted_text/*/*/text/*"))
+    assert all(list(cluster.cache(name).glob("*/*")) for name in cluster.nodes)
+    assert ObjectStore(driver.store.url).list(".staging") == []
+
+
+def test_a_task_ends_the_step_with_its_own_error(driver, recipe):
+    (Path(recipe.folder) / "a" / "file3.txt").write_bytes(b"\xff")
+    with pytest.raises(UnicodeDecodeError, match="can't decode byte 0xff in position 0") as error:
+        materialize(toy.LETTERS, "a", driver)
+    assert "in letters_task\n    text = path.read_text()" in str(error.value.__cause__)
+    assert list(driver.store.artifacts()) == []
+
+
+def test_workers_outlast_a_busy_store_and_credentials_that_expire(driver, cluster, server, tmp_path, recipe):
+    (cluster.folder / "credentials").write_text(CREDENTIALS.format("old"))
+    refused = []
+
+    def expired(method, path, key_id):
+        if key_id == "old":
+            refused.append(path)
+        if len(refused) == 3:
+            (cluster.folder / "credentials").write_text(CREDENTIALS.format("new"))
+        return key_id == "old"
+
+    with server.fault(*BUSY, applies=lambda method, path, key_id: key_id == "new") as busy:
+        busy.times = 12
+        with server.fault(*EXPIRED, applies=expired):
+            artifact = materialize(toy.LETTERS, "a", driver).artifact
+    assert busy.times == 0 and len(refused) >= 3
+    assert artifact.record.files == local_files(tmp_path, recipe)
+
+
+def test_a_full_store_is_a_clear_error_and_the_next_run_resumes(driver, server):
+    uploads = []
+
+    def is_full(method, path, key_id):
+        is_table = method == "PUT" and path.endswith(".parquet")
+        uploads.extend([path] if is_table else [])
+        return is_table and len(uploads) > 2
+
+    with server.fault(*FULL, applies=is_full), pytest.raises(StoreUnwritable, match="The object store is full"):
+        materialize(toy.LETTERS, "a", driver)
+    assert list(driver.store.artifacts()) == []
+    outcome = materialize(toy.LETTERS, "a", driver)
+    assert not outcome.cached and outcome.resumed_tasks >= 1
+    assert find_garbage(driver, staging_days=0).uploads == []
+
+
+def test_a_driver_that_is_killed_is_resumed(driver, cluster, tmp_path, recipe):
+    log = Path(cluster.environment["TOY_LOG"])
+    log.write_text("")
+    words = [driver.store.url, tmp_path / "driver", recipe.folder, cluster.address]
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": python_path()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    finished = []
+    while len(finished) < 2 and process.poll() is None:
+        finished = [item.key for item in driver.store.objects.list(".staging") if "/tasks/" in item.key]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and list(driver.store.artifacts()) == []
+    outcome = materialize(toy.LETTERS, "a", driver)
+    assert not outcome.cached and 2 <= outcome.resumed_tasks < 8
+    runs = Counter(log.read_text().split("\n"))
+    assert all(runs[f"letters {Path(key).stem}"] == 1 for key in finished)
+    assert outcome.artifact.record.files == local_files(tmp_path, recipe)
+
+
+def test_the_tasks_of_a_node_that_is_killed_run_elsewhere(driver, cluster, tmp_path, recipe):
+    node = cluster.add_node()
+    killed = []
+
+    def kill(event):
+        if event.kind == "progress" and event.done >= 1 and not killed and list(cluster.cache(node).glob("task-*")):
+            killed.append(event.done)
+            cluster.kill_node(node)
+
+    slow = replace(driver, recipe=recipe.model_copy(update={"slow": 0.2}))
+    outcome = materialize(toy.LETTERS, "a", slow, [kill])
+    assert killed and killed[0] < 8 and list(cluster.cache(node).glob("task-*"))
+    assert not outcome.cached and outcome.artifact.record.files == local_files(tmp_path, recipe)
+
+
+def test_a_cluster_that_cannot_be_used_is_one_clear_error(cluster, monkeypatch):
+    def problem(address):
+        ray.shutdown()
+        with pytest.raises(ClusterError) as error:
+            next(RayEngine(address).run(print, {"task": ()}))
+        return str(error.value)
+
+    monkeypatch.setattr(ray_engine, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert problem(f"127.0.0.1:{port}") == (
+            f"no Ray cluster at 127.0.0.1:{port}: no answer in 0 s; start its head (ray start --head), or correct "
+            "LLM_ASSETS_RAY_ADDRESS"
+        )
+    assert "Connection refused" in problem(f"127.0.0.1:{port}")
+    assert "it must be host:port of its head, or auto" in problem("ray://127.0.0.1:10001")
+    monkeypatch.setattr(ray, "__version__", "2.1.0")
+    assert "Version mismatch" in problem(cluster.address) and "2.1.0" in problem(cluster.address)
+
+
+def test_a_task_that_no_node_fits_is_an_error_in_the_end(cluster, monkeypatch):
+    monkeypatch.setattr(ray_engine, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(ray_engine, "LOOK_SECONDS", 0.1)
+    engine = RayEngine(cluster.address, cpus=64)
+    with pytest.raises(ClusterError, match=r"no node of the Ray cluster has 64 CPUs, of \d nodes that are alive"):
+        list(engine.run(print, {"task": ()}))
