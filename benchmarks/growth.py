@@ -1,9 +1,11 @@
 """Time and memory of every stage and check from WARC files to token shards, on corpora of several sizes.
 
-    python benchmarks/growth.py --sizes 1 10 100 --json FILE [--plot FILE] [--folder FOLDER]
+    python benchmarks/growth.py --sizes 1 10 --repeated 100 --json FILE [--plot FILE] [--folder FOLDER]
 
 Size n is n worlds of the sample web (1,600 pages each, under a host name of its own, in 4 WARC files), so texts differ
-and the same share of them is kept. Every stage and check runs in a process of its own, with one worker and one DuckDB
+and the same share of them is kept. For sizes of --repeated, the tables of the largest other size are repeated under
+other hosts with changed texts and signatures (`repeated_tables`); only what reads many files together is measured.
+Every stage and check runs in a process of its own, with one worker and one DuckDB
 thread. Of each: wall and CPU seconds without imports; `peak_mb`, the most memory that the process had, in MiB; and
 `anonymous_mb`, the most of it that is no file mapped into memory, sampled every 5 ms. `nothing` is a process that only
 opens the store. The worlds' pages are written first, and everything is built once on a few pages, so that nothing is
@@ -38,6 +40,7 @@ SEGMENT_FILES = 40
 DUCKDB_MEMORY = "256MB"
 TRAINING_BYTES = 4 << 20  # of text, for the tokenizer: fewer than a world has would be unusual, all would be slow
 PREFIX, CHECK = "build ", "check "
+LISTED = "listed"  # the data folder of artifacts and crawls that are only listed
 DATE = "2026-10-05T06:00:00Z"
 
 
@@ -82,6 +85,19 @@ def write_corpora(folder: Path, sizes: Sequence[int], scale: float) -> dict[int,
     return corpora
 
 
+def open_repeated(warc: Path, built: Path, times: int) -> Any:
+    """The workspace of a corpus repeated `times`, with one worker. built: the data folder of the corpus."""
+    from repeated_tables import REPEATED, repeated_graph
+
+    from llm_assets.artifacts import Store, Workspace
+
+    workspace = open_corpus(warc)
+    source = Workspace(workspace.recipe, Store(built / "artifacts"), workspace.graph, workspace.engine)
+    artifacts = {name: source.resolver().artifact(name, CRAWL) for name in REPEATED}
+    workspace.graph = repeated_graph(artifacts, times)
+    return workspace
+
+
 def open_corpus(warc: Path) -> Any:
     """The workspace of a corpus, with one worker."""
     from llm_assets.compute import LocalEngine
@@ -100,24 +116,28 @@ def open_corpus(warc: Path) -> Any:
     return workspace
 
 
-def stages() -> list[Any]:
+def stages(graph: Any) -> list[Any]:
     """The stages that are measured, upstream first."""
+    names = ("tokenizer", "token_shards", "search_index")
+    return [stage for stage in graph if stage.group in ("web", "curation") or stage.name in names]
+
+
+def operations(repeated: bool) -> list[str]:
+    """The names of everything that is measured: stages, each followed by its checks, then the rest.
+
+    repeated: of a corpus of repeated tables, in which a part of the stages is not built from the one before.
+    """
+    from repeated_tables import REPEATED, repeated_graph
+
+    from llm_assets.artifacts.checks import stage_checks
     from llm_assets.graph import GRAPH
 
-    names = ("tokenizer", "token_shards", "search_index")
-    return [stage for stage in GRAPH if stage.group in ("web", "curation") or stage.name in names]
-
-
-def operations() -> list[str]:
-    """The names of everything that is measured: stages, each followed by its checks, then the rest."""
-    from llm_assets.artifacts.checks import stage_checks
-
-    of_stages = [
-        name
-        for stage in stages()
-        for name in (f"{PREFIX}{stage.name}", *(f"{CHECK}{stage.name} {check.name}" for check in stage_checks(stage)))
-    ]
-    return ["nothing", *of_stages, *OTHERS]
+    names = ["nothing"]
+    for stage in stages(repeated_graph(dict.fromkeys(REPEATED), 1) if repeated else GRAPH):
+        if not (repeated and stage.name in REPEATED):
+            names.append(f"{PREFIX}{stage.name}")
+        names += [f"{CHECK}{stage.name} {check.name}" for check in stage_checks(stage)]
+    return [*names, *OTHERS]
 
 
 def overlap_search(workspace: Any, size: int) -> None:
@@ -143,34 +163,34 @@ def message_search(workspace: Any, size: int) -> None:
 
 def list_artifacts(workspace: Any, size: int) -> None:
     """`llm-assets artifacts list` over the records of 100 artifacts at size 1."""
-    from object_store import records, write_local
+    from contextlib import redirect_stdout
 
     from llm_assets.cli import cli
 
-    root = Path(workspace.store.root).parent / "listed"
-    if not root.exists():
-        write_local(root / "store", records(100 * size))
-    os.environ["LLM_ASSETS_DATA"] = str(root)
-    yield_output(lambda: cli(["artifacts", "list"], standalone_mode=False))
+    os.environ["LLM_ASSETS_DATA"] = str(workspace.store.root.parent / LISTED)
+    with open(os.devnull, "w") as discarded, redirect_stdout(discarded):
+        cli(["artifacts", "list"], standalone_mode=False)
 
 
 def registered_crawls(workspace: Any, size: int) -> None:
     """Reading the registry of 10 crawls at size 1, as every command does."""
-    from llm_assets.recipes import WarcFiles, laptop
+    from llm_assets.recipes import laptop
     from llm_assets.web.crawls import CrawlRegistry
 
-    registry = CrawlRegistry(Path(workspace.store.root).parent / "registry")
+    CrawlRegistry(workspace.store.root.parent / LISTED / "crawls").effective(laptop())
+
+
+def write_listed(data: Path, size: int) -> None:
+    """Write the records of artifacts and the crawls that are listed."""
+    from object_store import records, write_local
+
+    from llm_assets.recipes import WarcFiles
+    from llm_assets.web.crawls import CrawlRegistry
+
+    write_local(data / LISTED / "artifacts", records(100 * size))
+    registry = CrawlRegistry(data / LISTED / "crawls")
     for number in range(10 * size):
         registry.add(f"crawl-{number:05d}", WarcFiles(path=f"/data/{number}"))
-    registry.effective(laptop())
-
-
-def yield_output(run: Callable[[], object]) -> None:
-    """Run with the standard output thrown away."""
-    from contextlib import redirect_stdout
-
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        run()
 
 
 OTHERS: dict[str, Callable[[Any, int], None]] = {
@@ -185,18 +205,19 @@ def prepared(operation: str, workspace: Any, size: int) -> Callable[[], object]:
     """The operation to measure, after everything that it reads has been built."""
     from llm_assets.artifacts import materialize
     from llm_assets.artifacts.checks import stage_checks
+    from llm_assets.graph import GRAPH
 
     def build(stage: Any) -> Any:
         return materialize(stage, CRAWL if stage.per_crawl else None, workspace)
 
     named = operation.removeprefix(PREFIX).removeprefix(CHECK).split(" ")
-    for stage in stages():
+    for stage in stages(workspace.graph):
         if operation == f"{PREFIX}{stage.name}":
             return lambda: build(stage)
         outcome = build(stage) if operation not in ("nothing", *OTHERS) or operation == "overlap search" else None
         if operation.startswith(CHECK) and stage.name == named[0]:
             (check,) = [check for check in stage_checks(stage) if check.name == named[1]]
-            config = check.config(workspace.recipe, CRAWL) if check.config else outcome.resolution.config
+            config = (check.config or GRAPH[stage.name].config)(workspace.recipe, CRAWL)
             return lambda: passes(check.examine(outcome.artifact, outcome.resolution.inputs, config), operation)
     return (lambda: None) if operation == "nothing" else lambda: OTHERS[operation](workspace, size)
 
@@ -228,9 +249,10 @@ def status_kb(field: str) -> int:
     return int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0])
 
 
-def measure_here(operation: str, warc: Path, size: int) -> dict[str, float]:
-    """Run one operation in this process."""
-    run = prepared(operation, open_corpus(warc), size)
+def measure_here(operation: str, warc: Path, size: int, built: Path | None, times: int) -> dict[str, float]:
+    """Run one operation in this process. built, times: of a corpus that is repeated."""
+    workspace = open_corpus(warc) if built is None else open_repeated(warc, built, times)
+    run = prepared(operation, workspace, size)
     memory = AnonymousMemory()
     memory.start()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -244,8 +266,8 @@ def measure_here(operation: str, warc: Path, size: int) -> dict[str, float]:
     }
 
 
-def measure(operation: str, warc: Path, size: int, data: Path) -> dict[str, float]:
-    """Run one operation in a process of its own."""
+def measure(operation: str, warc: Path, size: int, data: Path, *repeated: str) -> dict[str, float]:
+    """Run one operation in a process of its own. repeated: options of a corpus that is repeated."""
     environment = {
         "LLM_ASSETS_DATA": str(data),
         "LLM_ASSETS_TRACKING": "off",
@@ -256,6 +278,7 @@ def measure(operation: str, warc: Path, size: int, data: Path) -> dict[str, floa
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, __file__, "--operation", operation, "--sizes", str(size), "--folder", str(warc)]
+    command += repeated
     done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"{operation} at size {size}: exit status {done.returncode}")
@@ -265,17 +288,20 @@ def measure(operation: str, warc: Path, size: int, data: Path) -> dict[str, floa
 def measured(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
     """Every operation at every size."""
     warm = write_corpora(folder / "warm", [1], 0.05)[1]
-    names = [name for name in operations() if any(fnmatch(name, pattern) for pattern in options.only)]
-    if "build search_index" in names:
+    if options.only == ["*"]:
         measure("build search_index", warm, 1, folder / "warm" / "data")
     corpora = write_corpora(folder, options.sizes, options.scale)
-    for size, warc in corpora.items():
+    largest = max(options.sizes)
+    for size in [*options.sizes, *options.repeated]:
         data = folder / f"data-{size}"
         shutil.rmtree(data, ignore_errors=True)
-        for name in names:
-            yield name, size, measure(name, warc, size, data)
-        if not options.keep:
-            shutil.rmtree(data)
+        write_listed(data, size)
+        repeated: tuple[str, ...] = ()
+        if size in options.repeated:
+            repeated = ("--built", str(folder / f"data-{largest}"), "--repeated", str(size // largest))
+        for name in operations(bool(repeated)):
+            if any(fnmatch(name, pattern) for pattern in options.only):
+                yield name, size, measure(name, corpora.get(size, corpora[largest]), size, data, *repeated)
 
 
 def growth(by_size: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -294,11 +320,11 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
     by_operation = result["operations"]
     largest = str(max(result["sizes"]))
-    most = sorted(by_operation, key=lambda name: -by_operation[name][largest]["anonymous_mb"])[:5]
+    measured = [name for name in by_operation if largest in by_operation[name] and name != "nothing"]
+    most = sorted(measured, key=lambda name: -by_operation[name][largest]["anonymous_mb"])[:5]
     series = {
         name: (result["sizes"], [by_operation[name][str(size)]["anonymous_mb"] for size in result["sizes"]])
-        for name in [*most, "nothing"]
-        if name in by_operation
+        for name in [*most, *({"nothing"} & by_operation.keys())]
     }
     path.write_text(svg(series, "size of the corpus", "memory, MiB", log_x=True, marks=True) + "\n")
 
@@ -306,16 +332,18 @@ def draw(result: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--repeated", type=int, nargs="+", default=[], metavar="SIZE", help="sizes of repeated tables")
     parser.add_argument("--scale", type=float, default=1.0, help="pages of a world, as a share of the sample web's")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="operations to measure")
-    parser.add_argument("--folder", type=Path, help="for WARC files and stores; they are removed unless --keep")
-    parser.add_argument("--keep", action="store_true", help="keep the stores")
+    parser.add_argument("--folder", type=Path, help="keep WARC files and stores here")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="an SVG file for the plot of memory")
     parser.add_argument("--operation", help=argparse.SUPPRESS)
+    parser.add_argument("--built", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.operation:
-        print(json.dumps(measure_here(options.operation, options.folder, options.sizes[0])))
+        times = options.repeated[0] if options.repeated else 1
+        print(json.dumps(measure_here(options.operation, options.folder, options.sizes[0], options.built, times)))
         return
     by_operation: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -323,7 +351,7 @@ def main() -> None:
             by_operation.setdefault(name, {})[str(size)] = figures
             print(f"{size:>4} × {name}: {figures}", file=sys.stderr, flush=True)
     result = {
-        "sizes": options.sizes,
+        "sizes": [*options.sizes, *options.repeated],
         "operations": by_operation,
         "growth": {name: growth(by_size) for name, by_size in by_operation.items()},
     }
