@@ -18,17 +18,21 @@ PAGE_VERSIONS = "page_versions"
 TRAINING_PAGES = "training_pages"
 
 
-def current_page_locations(pages: Artifact, crawl: str) -> pl.DataFrame:
+def current_pages_file(pages: Artifact, crawl: str) -> Path:
+    """The table of a crawl in an artifact of either asset."""
+    return pages.file(f"{'pages' if pages.record.asset == TRAINING_PAGES else 'versions'}/{crawl}.parquet")
+
+
+def scan_current(pages_file: Path) -> pl.LazyFrame:
     """Where a crawl's files hold the current pages of the corpus: columns warc_file and warc_offset.
 
-    pages: an artifact of either asset.
+    pages_file: of `current_pages_file`; of `page_versions`, it lists other pages too. Its rows are sorted by these
+    columns, so that little of the file is read for the pages of one WARC file.
     """
-    if pages.record.asset == TRAINING_PAGES:
-        table = scan_table(pages.file(f"pages/{crawl}.parquet"))
-    else:
-        table = scan_table(pages.file(f"versions/{crawl}.parquet"))
+    table = scan_table(pages_file)
+    if "state" in table.collect_schema():
         table = table.filter((pl.col("state") == "current") & pl.col("in_corpus"))
-    return table.select("warc_file", "warc_offset").collect()
+    return table.select("warc_file", "warc_offset")
 
 
 class CorpusPages:
@@ -37,28 +41,21 @@ class CorpusPages:
     versions: the input that lists the current pages (PAGE_VERSIONS or TRAINING_PAGES).
     pages: selects the pages that models may be trained on. If it is None, pages that only the search tool may use are
     included.
+    files: each text table, and the list of its crawl's current pages. Nothing about single pages is kept in memory.
     """
 
     def __init__(self, inputs: Inputs, versions: str, pages: TrainingPages | None = None):
-        self.files: list[tuple[Path, pl.Expr]] = []
+        self.pages = pages
+        self.files: list[tuple[Path, Path]] = []
         for crawl, corpus in inputs.by_crawl("clean_corpus").items():
-            locations = current_page_locations(inputs.artifact(versions), crawl)
-            offsets = dict(locations.group_by("warc_file").agg("warc_offset").iter_rows())
-            for path in corpus.table("text"):
-                is_current = pl.col("warc_offset").is_in(offsets.get(path.stem, []))
-                self.files.append((path, is_current if pages is None else is_current & pages.is_kept()))
+            listed = current_pages_file(inputs.artifact(versions), crawl)
+            self.files += [(path, listed) for path in corpus.table("text")]
 
     def only(self, number: int) -> CorpusPages:
         """The pages of file `number` alone."""
         pages = copy(self)
         pages.files = [self.files[number]]
         return pages
-
-    def scan(self, columns: Sequence[str]) -> pl.LazyFrame:
-        """These columns of all pages."""
-        if not self.files:  # a recipe without crawls
-            return pl.LazyFrame(schema=dict.fromkeys(columns, pl.String))
-        return pl.concat([scan_table(path).filter(selected).select(columns) for path, selected in self.files])
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """These columns of all pages, a few hundred pages at a time."""
@@ -67,7 +64,11 @@ class CorpusPages:
 
     def file_batches(self, number: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """These columns of the pages of file `number`, a few hundred pages at a time."""
-        path, selected = self.files[number]
+        path, listed = self.files[number]
+        of_file = scan_current(listed).filter(pl.col("warc_file") == path.stem).select("warc_offset").collect()
+        selected = pl.col("warc_offset").is_in(of_file["warc_offset"].implode())
+        if self.pages is not None:
+            selected &= self.pages.is_kept()
         for batch in batches(path, list({*columns, "warc_offset", "host"})):
             yield batch.filter(selected).select(columns)
 
@@ -77,4 +78,4 @@ class CorpusPages:
             yield from batch["text"]
 
 
-__all__ = ["PAGE_VERSIONS", "TRAINING_PAGES", "CorpusPages", "current_page_locations"]
+__all__ = ["PAGE_VERSIONS", "TRAINING_PAGES", "CorpusPages", "current_pages_file", "scan_current"]

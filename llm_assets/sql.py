@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,6 +20,8 @@ import polars as pl
 MEMORY = "LLM_ASSETS_DUCKDB_MEMORY"
 THREADS = "LLM_ASSETS_DUCKDB_THREADS"
 TEMPORARY_FOLDER = "LLM_ASSETS_DUCKDB_TEMPORARY"
+
+SORTED_ROW_GROUP = 8_192
 
 _FILES = re.compile(r"read_parquet\(\$(\w+)")
 _connections = threading.local()
@@ -94,9 +97,32 @@ def query(text: str, **parameters: Any) -> pl.DataFrame:
 
     A parameter that the statement passes to ``read_parquet`` is a list of files. Each is read under its exact name.
     """
-    for name in set(_FILES.findall(text)):
-        parameters[name] = [file_pattern(file) for file in parameters[name]]
     settings = DuckDbSettings.from_environment()
     if getattr(_connections, "settings", None) != settings:
         _connections.connection, _connections.settings = connect(), settings
-    return _connections.connection.sql(text, params=parameters).pl()
+    return _relation(_connections.connection, text, parameters).pl()
+
+
+def stream(text: str, rows: int, **parameters: Any) -> Iterator[pl.DataFrame]:
+    """The result of `query` in frames of at most `rows` rows, for one that may not fit into memory.
+
+    It is fetched from a connection of its own, which spills what exceeds its memory limit, as the statement runs.
+    """
+    with connect() as connection:
+        reader = _relation(connection, text, parameters).to_arrow_reader(rows)
+        for batch in reader:
+            yield pl.DataFrame(batch)
+
+
+def write_sorted(file: Path, columns: Sequence[str], target: Path) -> None:
+    """Write the rows of a parquet file sorted by columns, whatever their number (DuckDB's external merge sort)."""
+    order = ", ".join(f'"{column}"' for column in columns)
+    text = f"SELECT * FROM read_parquet($files, hive_partitioning = false) ORDER BY {order}"
+    with connect() as connection:
+        _relation(connection, text, {"files": [file]}).write_parquet(str(target), row_group_size=SORTED_ROW_GROUP)
+
+
+def _relation(connection: duckdb.DuckDBPyConnection, text: str, parameters: dict[str, Any]) -> Any:
+    for name in set(_FILES.findall(text)):
+        parameters[name] = [file_pattern(file) for file in parameters[name]]
+    return connection.sql(text, params=parameters)

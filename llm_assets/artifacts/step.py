@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -60,6 +60,25 @@ class TableWriter:
         self.flush()
         for row_group in frame.iter_slices(ROW_GROUP_ROWS):
             self._write(row_group)
+
+    def frames(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Add frames as if they were one, and yield each once it is added.
+
+        Row groups do not depend on where a frame ends and the next begins. Memory holds one row group, and one frame.
+        """
+        waiting: list[pl.DataFrame] = []
+        rows = 0
+        for frame in frames:
+            waiting.append(frame)
+            rows += len(frame)
+            if rows >= ROW_GROUP_ROWS:
+                joined = pl.concat(waiting)
+                complete = rows - rows % ROW_GROUP_ROWS
+                self.frame(joined[:complete])
+                waiting, rows = [joined[complete:]], rows - complete
+            yield frame
+        if rows:
+            self.frame(pl.concat(waiting))
 
     def flush(self) -> None:
         """Write the pending rows as a row group."""

@@ -16,6 +16,7 @@ from .errors import ArtifactError
 # Rows per batch. The bound limits memory (a page has at most 8 MiB) and amortises the fixed cost of a call, which shows
 # below about 100 pages.
 BATCH_ROWS = 512
+INDEX_ROWS = 8_192  # rows per batch of tables without texts, whose rows take some hundred bytes
 
 Files = Path | str | Iterable[Path | str]  # of tables
 
@@ -167,7 +168,19 @@ def row_groups(stream: BinaryIO) -> Iterator[Callable[[list[str]], pl.DataFrame]
         yield partial(read, number)
 
 
-def batches(table: Path, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
-    """Read a parquet file in frames of at most BATCH_ROWS rows, in file order."""
-    for batch in pq.ParquetFile(table).iter_batches(BATCH_ROWS, columns=columns):
+def chosen_batches(table: Path, columns: list[str], is_chosen: pl.Expr, deciding: list[str]) -> Iterator[pl.DataFrame]:
+    """Columns of the rows of a parquet file that are chosen by others, `deciding`, in file order.
+
+    Of a row group without a chosen row, only the deciding columns are read.
+    """
+    with open(table, "rb") as stream:
+        for read in row_groups(stream):
+            chosen = read(deciding).with_columns(_is_chosen=is_chosen)["_is_chosen"]
+            if chosen.any():
+                yield read(columns).filter(chosen)
+
+
+def batches(table: Path, columns: list[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+    """Read a parquet file in frames of at most `rows` rows, in file order."""
+    for batch in pq.ParquetFile(table).iter_batches(rows, columns=columns):
         yield pl.DataFrame(batch)

@@ -58,14 +58,14 @@ def list_artifacts(asset: str | None, recipe: str | None) -> None:
     if asset is not None:
         workspace.graph[asset]  # raises if there is no such asset
     current = {explanation.identity for explanation in explain_graph(workspace) if explanation.state == "cached"}
-    stored = list(workspace.store.artifacts(asset))
-    for artifact in stored:
+    artifact = None
+    for artifact in workspace.store.artifacts(asset):
         record = artifact.record
         mark = "*" if record.short_id in current else " "
         rows = ", ".join(f"{table} {count:,}" for table, count in record.rows.items() if count)
         finished = str(record.timings.get("finished_at", ""))[:19]
         click.echo(f"{mark} {record.short_id}  {record.key:32} {human_size(record.total_bytes):>9}  {finished}  {rows}")
-    if not stored:
+    if artifact is None:
         click.echo(f"no artifacts in {getattr(workspace.store, 'url', workspace.store.root)}")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import read_table, scan_table
+from llm_assets.artifacts.tables import batches, read_table
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import PAGE_VERSIONS, CorpusPages
 from llm_assets.recipes import Recipe
@@ -154,29 +156,44 @@ def rejected_samples(artifacts: Mapping[str, Sequence[Artifact]], config: Report
     return [{"stage": stage, "rule": rule, "pages": pages} for (stage, rule), pages in samples.items()]
 
 
-def lengths_of(texts: pl.LazyFrame) -> dict[int, int]:
-    """Number of pages by the length of their text: the key n stands for 2^n characters or more, up to 2^(n + 1)."""
-    characters = pl.col("text").str.len_chars().cast(pl.Int64).clip(1)
-    power = (63 - characters.bitwise_leading_zeros().cast(pl.Int64)).alias("power")
-    return dict(texts.select(power).group_by("power").len().sort("power").collect(engine="streaming").iter_rows())
+@dataclass
+class TextSizes:
+    """Pages, bytes of text, and pages by length: the key n stands for 2^n characters or more, up to 2^(n + 1)."""
+
+    pages: int = 0
+    text_bytes: int = 0
+    lengths: Counter[int] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, frames: Iterable[pl.DataFrame]) -> TextSizes:
+        """Of the column `text` of frames."""
+        sizes = cls()
+        for frame in frames:
+            characters = frame["text"].str.len_chars().cast(pl.Int64).clip(1)
+            powers = 63 - characters.bitwise_leading_zeros().cast(pl.Int64)
+            sizes.pages += len(frame)
+            sizes.text_bytes += int(frame["text"].str.len_bytes().cast(pl.Int64).sum())
+            sizes.lengths.update(dict(powers.value_counts().iter_rows()))
+        return sizes
 
 
 def gather(
-    artifacts: Mapping[str, Sequence[Artifact]], pages: CorpusPages, versions: Artifact, config: ReportConfig
+    artifacts: Mapping[str, Sequence[Artifact]], current_sizes: TextSizes, versions: Artifact, config: ReportConfig
 ) -> dict[str, Any]:
     """What the HTML page shows besides the tables, as JSON values.
 
-    artifacts: those of each stage, over all crawls. pages: the corpus's current pages, by `versions`.
+    artifacts: those of each stage, over all crawls. current_sizes: of the corpus's current pages, by `versions`.
     """
     corpus, current = _paths(artifacts["clean_corpus"], "text"), _paths([versions], "versions")
     clusters = _paths(artifacts["deduplicated_text"], "clusters")
     samples = query(statement("sample_pages"), files=corpus, versions=current, number=config.samples * 4)
     extracted_texts = _paths(artifacts["extracted_text"], "text")
-    extracted = scan_table(extracted_texts).select("text")
+    extracted = TextSizes.of(batch for path in extracted_texts for batch in batches(path, ["text"]))
+    lengths = {"extracted": extracted.lengths, "corpus": current_sizes.lengths}
     return {
         "languages": sum_stats(a.record.stats.get("languages", {}) for a in artifacts["language_filtered_text"]),
         "hosts": query(statement("top_hosts"), files=corpus, versions=current, number=TOP_HOSTS).to_dicts(),
-        "lengths": {"extracted": lengths_of(extracted), "corpus": lengths_of(pages.scan(["text"]))},
+        "lengths": {name: dict(sorted(counts.items())) for name, counts in lengths.items()},
         "cluster_sizes": query(statement("cluster_sizes"), files=clusters).to_dicts(),
         "largest_clusters": query(statement("largest_clusters"), files=clusters, number=TOP_CLUSTERS).to_dicts(),
         "personal_data": sum_stats(a.record.stats.get("personal_data", {}) for a in artifacts["clean_corpus"]),
@@ -188,6 +205,7 @@ def gather(
 def build_corpus_report(step: Step, config: ReportConfig) -> None:
     """One task: three tables, and a JSON file with what else the HTML page shows."""
     versions, pages = step.input(PAGE_VERSIONS), CorpusPages(step.inputs, PAGE_VERSIONS)
+    current_sizes = TextSizes.of(pages.batches(["text"]))
     by_stage = {stage: step.inputs.by_crawl(stage) for stage in ("raw_warc", *STAGES)}
     crawls = {crawl: {stage: of_stage[crawl] for stage, of_stage in by_stage.items()} for crawl in by_stage["raw_warc"]}
     artifacts = {stage: list(of_stage.values()) for stage, of_stage in by_stage.items()}
@@ -199,12 +217,15 @@ def build_corpus_report(step: Step, config: ReportConfig) -> None:
         task.table("rejects_by_rule", RejectsByRule).frame(query(statement("rejects_by_rule"), files=rejects))
         if len(measures):
             task.table("scores", TruthScores).frame(measures)
-        values = gather(artifacts, pages, versions, config)
+        values = gather(artifacts, current_sizes, versions, config)
         write_atomic(step.staging / VALUES, json.dumps(values, sort_keys=True, indent=1).encode())
         task.add_file(VALUES)
-        text = pages.scan(["text"]).select(pl.len(), pl.col("text").str.len_bytes().cast(pl.Int64).sum())
-        current, size = text.collect(engine="streaming").row(0)
-        task.stats.update(pages=current, text_bytes=size, crawls=len(crawls), versions=versions.record.stats["states"])
+        task.stats.update(
+            pages=current_sizes.pages,
+            text_bytes=current_sizes.text_bytes,
+            crawls=len(crawls),
+            versions=versions.record.stats["states"],
+        )
 
 
 def _table(report: Artifact, table: str) -> pl.DataFrame:

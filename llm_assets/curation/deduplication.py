@@ -10,6 +10,8 @@ from typing import Annotated
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.identity import EXECUTION_ONLY
@@ -17,9 +19,10 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Key, Stage
 from llm_assets.artifacts.step import TASKS, Step, Task
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import batches, read_table, scan_table
+from llm_assets.artifacts.tables import batches, row_count, scan_table
 from llm_assets.recipes import Deduplication, Recipe
 from llm_assets.recipes.frozen import Frozen
+from llm_assets.sql import write_sorted
 
 from .duplicate_clusters import find_clusters
 from .rejects import DOCUMENT, Tally
@@ -28,7 +31,20 @@ from .signature_index import SignatureIndex
 from .signatures import TEXT_SIGNATURES, Signatures, sign
 
 CLUSTERS = "clusters"
+DROPPED = ".dropped.parquet"  # scratch: the pages to drop, sorted by WARC file
+DIGESTS = 1 << 24  # compared by the check at once; they take 8 bytes each, and as much again to sort them
 _MAX_FAILURES = 20
+
+
+_DROPPED_SCHEMA = pa.schema(
+    [
+        ("warc_file", pa.large_string()),
+        ("warc_offset", pa.int64()),
+        ("relation", pa.large_string()),
+        ("shared_bands", pa.int64()),
+        ("kept_url", pa.large_string()),
+    ]
+)
 
 
 class Matching(Frozen):
@@ -38,9 +54,10 @@ class Matching(Frozen):
     memory_bytes: Annotated[int, EXECUTION_ONLY]
 
 
-def deduplication_task(staging: Path, name: str, texts: Path, clusters_file: Path, crawl: str, bands: int) -> None:
+def deduplication_task(staging: Path, name: str, texts: Path, dropped_pages: Path, bands: int) -> None:
     """Worker: drop the duplicates of one WARC file."""
-    dropped = _dropped_pages(name, clusters_file, crawl)
+    of_file = scan_table(dropped_pages).filter(pl.col("warc_file") == name)  # reads few row groups: they are sorted
+    dropped = of_file.select("warc_offset", "relation", "shared_bands", "kept_url").collect()
     with Task(staging, name) as task:
         texts_table, rejects = task.table("text", QualityFilteredText), task.table("rejects", Rejects)
         tally = Tally()
@@ -68,22 +85,13 @@ def deduplication_task(staging: Path, name: str, texts: Path, clusters_file: Pat
         task.stats.update(tally.stats())
 
 
-def _dropped_pages(warc_file: str, clusters_file: Path, crawl: str) -> pl.DataFrame:
-    """Pages of a WARC file to drop: warc_offset, relation to the kept page, shared bands, the kept page's URL."""
-    members = scan_table(clusters_file)
-    survivors = members.filter("is_kept").select("cluster", kept_url="url").unique("cluster")
-    of_file = (pl.col("warc_file") == warc_file) & (pl.col("crawl") == crawl)
-    dropped = members.filter(of_file & ~pl.col("is_kept")).join(survivors, on="cluster", how="left")
-    return dropped.collect().select("warc_offset", "relation", "shared_bands", "kept_url")
-
-
 def build_deduplicated_text(step: Step, config: Matching) -> None:
     """Match all signatures in one task; then one task per WARC file, over the engine's workers."""
-    if step.finished_task(CLUSTERS) is None:
+    dropped_pages = step.staging / DROPPED
+    if step.finished_task(CLUSTERS) is None or not dropped_pages.exists():
         _match_signatures(step, config)
     texts = step.task_files("quality_filtered_text", "text")
-    clusters_file = step.staging / "clusters" / f"{CLUSTERS}.parquet"
-    tasks = {name: (path, clusters_file, step.partition, config.bands) for name, path in texts.items()}
+    tasks = {name: (path, dropped_pages, config.bands) for name, path in texts.items()}
     step.run_tasks(deduplication_task, tasks, "WARC files")
 
 
@@ -95,13 +103,26 @@ def _match_signatures(step: Step, config: Matching) -> None:
     raw = sorted(step.inputs.by_crawl("raw_warc").items(), key=lambda item: (item[0] == step.partition, item[0]))
     captures = [artifact.table("captures") for _, artifact in raw]
     index = SignatureIndex.of(earlier, new.table("signatures"), captures)
-    pages = step.input("quality_filtered_text").table("text")
-    fetched_at = read_table(pages, columns=["fetched_at"])["fetched_at"]
-    with step.task(CLUSTERS) as task:
-        scratch = step.staging / TASKS / "matching"
-        table = find_clusters(index, config.bands, config.memory_bytes, scratch, fetched_at)
-        task.table("clusters", Cluster).frame(table)
-        task.stats.update(clusters=table["cluster"].n_unique(), clustered=len(table), compared=index.pages)
+    texts = step.input("quality_filtered_text").table("text")
+    scratch = step.staging / TASKS / "matching"
+    counts = {"clusters": 0, "clustered": 0, "compared": index.pages}
+    unsorted = step.staging / f"{DROPPED}.tmp"
+    with step.task(CLUSTERS) as task, pq.ParquetWriter(unsorted, _DROPPED_SCHEMA) as dropped:
+        clusters = find_clusters(index, config.bands, config.memory_bytes, scratch, texts)
+        for frame in task.table("clusters", Cluster).frames(clusters):
+            counts["clusters"] += int(frame["is_kept"].sum())
+            counts["clustered"] += len(frame)
+            dropped.write_table(_dropped_pages(frame, step.partition).to_arrow().cast(_DROPPED_SCHEMA))
+        dropped.close()
+        write_sorted(unsorted, ["warc_file", "warc_offset"], task.add_scratch(DROPPED))
+        unsorted.unlink()
+        task.stats.update(counts)
+
+
+def _dropped_pages(clusters: pl.DataFrame, crawl: str) -> pl.DataFrame:
+    """Pages of a crawl to drop: their place, relation to the kept page, shared bands, the kept page's URL."""
+    with_kept = clusters.with_columns(kept_url=pl.col("url").first().over("cluster"))  # the kept page comes first
+    return with_kept.filter((pl.col("crawl") == crawl) & ~pl.col("is_kept")).select(_DROPPED_SCHEMA.names)
 
 
 def _earlier_inputs(recipe: Recipe, crawl: str | None) -> list[Key]:
@@ -121,25 +142,36 @@ class DuplicateBounds(Frozen):
 
 def duplicates_within(deduplicated: Artifact, inputs: Inputs, config: DuplicateBounds) -> CheckOutcome:
     """Check that no two kept pages share a text (but for case and white space), and the share of removed pages."""
-    repeated_urls = _urls_with_repeated_text(deduplicated)
     stats = deduplicated.record.stats
+    kept_pages = sum(row_count(path) for path in deduplicated.table("text"))
+    compared = min(1.0, DIGESTS / max(kept_pages, 1))
+    repeated_urls = _urls_with_repeated_text(deduplicated, compared)
     share = stats["rejected"] / stats["pages"] if stats["pages"] else 0.0
     summary = (
         f"{share:.2%} of {stats['pages']:,} pages were duplicates (at most {config.max_share:.0%}); "
         f"{len(repeated_urls)} of the kept pages share a text"
     )
+    if compared < 1:
+        summary += f"; {compared:.2%} of the texts were compared, so of two equal ones as many are found"
     numbers = {"share": share, "kept_twice": len(repeated_urls)}
     passed = not repeated_urls and share <= config.max_share
     return CheckOutcome(passed, summary, [{"url": url} for url in repeated_urls[:_MAX_FAILURES]], numbers)
 
 
-def _urls_with_repeated_text(deduplicated: Artifact) -> list[str]:
-    """URLs of pages whose text another page has too, but for case and white space."""
+def _urls_with_repeated_text(deduplicated: Artifact, share: float) -> list[str]:
+    """URLs of pages whose text another page has too, but for case and white space.
+
+    share: of the texts that are compared, those with the lowest digests.
+    """
     digests_only = Signatures.of(Deduplication(near_duplicates=False))
+    limit = np.uint64(min(int(share * 2**64), 2**64 - 1))
+
+    def compared(texts: pl.Series) -> np.ndarray:
+        digests = sign(texts, digests_only)[0]
+        return digests if share == 1 else digests[digests < limit]
+
     # Digests alone first (8 bytes per page), then the URLs of just the pages that share one.
-    digests = [
-        sign(frame["text"], digests_only)[0] for path in deduplicated.table("text") for frame in batches(path, ["text"])
-    ]
+    digests = [compared(frame["text"]) for path in deduplicated.table("text") for frame in batches(path, ["text"])]
     values, counts = np.unique(np.concatenate(digests) if digests else np.zeros(0, np.uint64), return_counts=True)
     shared = values[counts > 1]
     urls: list[str] = []

@@ -2,7 +2,7 @@
 
 Matching works out of core. Every (band, hash) of every page is a key. Keys are spread by value over as many files as it
 takes for one file to fit the memory that the recipe allows, and each file is sorted; equal keys are in one file. Memory
-also holds 24 bytes for each page that matches another.
+also holds 64 bytes for each page that matches another.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ def match_pages(index: SignatureIndex, bands: int, memory_bytes: int, scratch: P
 
     A cluster is named by its first page. Keys take about `memory_bytes`; what does not fit is written to `scratch`.
     """
-    left_pages, right_pages = [], []
+    edges = np.zeros((0, 2), np.uint64)
+    waiting: list[np.ndarray] = []
     for keys in _key_files(index, bands, memory_bytes, scratch):
         order = np.argsort(keys["key"], kind="stable")  # stable: equal keys stay in order of their pages
         left, right = np.zeros(len(keys), np.uint64), np.zeros(len(keys), np.uint64)
         count = _link_equal_keys(keys, order, np.uint64(index.first_new), left, right)
-        edges = np.unique(np.stack([left[:count], right[:count]], axis=1), axis=0)
-        left_pages.append(edges[:, 0].astype(np.int64))
-        right_pages.append(edges[:, 1].astype(np.int64))
-    left, right = np.concatenate(left_pages), np.concatenate(right_pages)
+        waiting.append(np.unique(np.stack([left[:count], right[:count]], axis=1), axis=0))
+        # Two pages may match by each of their bands, in as many files; the edge is kept once.
+        if sum(map(len, waiting)) > len(edges):
+            edges, waiting = np.unique(np.concatenate([edges, *waiting]), axis=0), []
+    edges = np.unique(np.concatenate([edges, *waiting]), axis=0).astype(np.int64)
+    left, right = edges[:, 0], edges[:, 1]
     pages = np.unique(np.concatenate([left, right]))
     parents = np.arange(len(pages), dtype=np.int64)
     _find_components(np.searchsorted(pages, left), np.searchsorted(pages, right), parents)

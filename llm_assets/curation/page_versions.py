@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
@@ -15,10 +17,12 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import NoConfig, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import polars_schema, scan_table
-from llm_assets.sql import query, statement
+from llm_assets.artifacts.tables import INDEX_ROWS, polars_schema, scan_table
+from llm_assets.sql import query, statement, stream
 
 from .schemas import PageVersions, TrainingPage
+
+IS_CURRENT = (pl.col("state") == "current") & pl.col("in_corpus")
 
 
 def continued_crawls(crawls: Mapping[str, Artifact]) -> dict[str, str]:
@@ -66,8 +70,11 @@ def _newest(captures: Path) -> str | None:
     return scan_table(captures).select(pl.col("fetched_at").max()).collect().item()
 
 
-def find_versions(inputs: Inputs) -> pl.DataFrame:
-    """The versions of all pages of the crawls among the inputs (schema PageVersions)."""
+def find_versions(inputs: Inputs) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
+    """For each crawl among the inputs, by name, the versions that are located in it (schema PageVersions).
+
+    DuckDB sorts them by place, and spills what exceeds its memory limit; they are read as they come.
+    """
     order = in_order(inputs.by_crawl("raw_warc"))
     files = {
         "captures": ("raw_warc", "captures"),
@@ -79,18 +86,31 @@ def find_versions(inputs: Inputs) -> pl.DataFrame:
         name: [path for artifact in inputs.by_crawl(asset).values() for path in artifact.table(table)]
         for name, (asset, table) in files.items()
     }
-    return query(statement("page_versions"), crawls=list(order), floors=list(order.values()), **paths)
+    parameters = {"crawls": list(order), "floors": list(order.values()), **paths}
+    frames = stream(statement("page_versions"), INDEX_ROWS, **parameters)
+    by_crawl = groupby(
+        (part for frame in frames for part in frame.partition_by("crawl", maintain_order=True)),
+        lambda frame: frame["crawl"][0],
+    )
+    following = next(by_crawl, None)
+    for crawl in sorted(order):
+        if following is not None and following[0] == crawl:
+            yield following
+            following = next(by_crawl, None)
+        else:
+            yield crawl, iter(())
 
 
 def build_page_versions(step: Step, config: NoConfig) -> None:
     """One task per crawl: the versions that are located in it."""
-    versions = find_versions(step.inputs)
-    for crawl in step.inputs.by_crawl("raw_warc"):
-        of_crawl = versions.filter(pl.col("crawl") == crawl)
+    for crawl, frames in find_versions(step.inputs):
         with step.task(crawl) as task:
-            task.table("versions", PageVersions).frame(of_crawl)
-            task.stats["states"] = dict(of_crawl.group_by("state").len().sort("state").iter_rows())
-            task.stats["pages_in_corpus"] = len(of_crawl.filter((pl.col("state") == "current") & pl.col("in_corpus")))
+            states: Counter[str] = Counter()
+            pages_in_corpus = 0
+            for frame in task.table("versions", PageVersions).frames(frames):
+                states.update(dict(frame.group_by("state").len().iter_rows()))
+                pages_in_corpus += len(frame.filter(IS_CURRENT))
+            task.stats.update(states=dict(sorted(states.items())), pages_in_corpus=pages_in_corpus)
 
 
 def none_lost(versions: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
@@ -98,20 +118,19 @@ def none_lost(versions: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutc
 
     A page is accounted for if it is a version itself, or if another capture of its URL is read.
     """
-    all_versions = scan_table(versions.table("versions"))
-    current = all_versions.filter((pl.col("state") == "current") & pl.col("in_corpus"))
-    place = ["crawl", "warc_file", "warc_offset"]
     corpora = [path for corpus in inputs.by_crawl("clean_corpus").values() for path in corpus.table("text")]
-    pages = scan_table(corpora).select("url", *place)
-    lost = pages.join(all_versions, on=place, how="anti").join(current, on="url", how="anti").select("url").collect()
-    twice = current.filter(pl.col("url").is_duplicated()).select("url").collect()
-    states = all_versions.group_by("state").len().sort("state").collect()
-    read = current.select(pl.len()).collect().item()
-    numbers = {"read": read, "lost": len(lost), "read_twice": len(twice), **dict(states.iter_rows())}
+    files = {"versions": versions.table("versions"), "corpus": corpora}
+    problems = {row["problem"]: row for row in query(statement("unread_pages"), **files).to_dicts()}
+    counts = {problem.replace(" ", "_"): row["pages"] for problem, row in problems.items()}
+    counts = {"lost": 0, "read_twice": 0} | counts
+    states = scan_table(files["versions"]).group_by("state", "in_corpus").len().collect(engine="streaming")
+    read = states.filter(IS_CURRENT)["len"].sum()
+    by_state = states.group_by("state").agg(pl.col("len").sum()).sort("state")
+    numbers = {"read": read, **counts, **dict(by_state.iter_rows())}
     summary = f"{read:,} pages of the corpus are current"
-    if len(lost) or len(twice):
-        summary += f"; {len(lost):,} are lost and {len(twice):,} are read twice"
-    failures = [{"url": url} for url in [*lost["url"], *twice["url"]][:20]]
+    if any(counts.values()):
+        summary += f"; {counts['lost']:,} are lost and {counts['read_twice']:,} are read twice"
+    failures = [{"url": url} for _, row in sorted(problems.items()) for url in row["urls"]][:20]
     return CheckOutcome(not failures, summary, failures, numbers)
 
 
@@ -151,12 +170,11 @@ def build_training_pages(step: Step, config: NoConfig) -> None:
 
     The table has no column that could change while its pages do not, since its data version is an input of the models.
     """
-    current = find_versions(step.inputs).filter((pl.col("state") == "current") & pl.col("in_corpus"))
-    for crawl in step.inputs.by_crawl("raw_warc"):
-        of_crawl = current.filter(pl.col("crawl") == crawl).select(list(polars_schema(TrainingPage)))
+    columns = list(polars_schema(TrainingPage))
+    for crawl, frames in find_versions(step.inputs):
         with step.task(crawl) as task:
-            task.table("pages", TrainingPage).frame(of_crawl)
-            task.stats["pages"] = len(of_crawl)
+            current = (frame.filter(IS_CURRENT).select(columns) for frame in frames)
+            task.stats["pages"] = sum(map(len, task.table("pages", TrainingPage).frames(current)))
 
 
 TRAINING_PAGES = Stage(

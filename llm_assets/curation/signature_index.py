@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from llm_assets.artifacts.tables import read_table, row_count, scan_table
+from llm_assets.artifacts.tables import row_count, scan_table
 
 _CHUNK_ROWS = 8_192
 # Statuses that show whether a page still exists, as in sql/page_versions.sql.
@@ -55,15 +55,13 @@ class SignatureIndex:
                 yield int(start), frame
                 start += len(frame)
 
-    def rows(self, pages: np.ndarray, columns: list[str]) -> pl.DataFrame:
-        """Rows of the given pages (sorted numbers), with the number as column `page`."""
-        frames = []
+    def rows(self, pages: np.ndarray, columns: list[str]) -> Iterator[pl.DataFrame]:
+        """Rows of the given pages (sorted numbers), with the number as column `page`; of at most one file at a time."""
         for first, frame in self.chunks(columns):
             low, high = np.searchsorted(pages, [first, first + len(frame)])
             if low < high:
                 in_chunk = pages[low:high]
-                frames.append(frame[in_chunk - first].with_columns(page=pl.Series(in_chunk, dtype=pl.Int64)))
-        return pl.concat(frames)
+                yield frame[in_chunk - first].with_columns(page=pl.Series(in_chunk, dtype=pl.Int64))
 
 
 def find_other_versions(files: Sequence[Path], captures: Sequence[Sequence[Path]]) -> tuple[np.ndarray, np.ndarray]:
@@ -73,8 +71,11 @@ def find_other_versions(files: Sequence[Path], captures: Sequence[Sequence[Path]
     crawl answers a page's URL with another capture, or finds it gone, the page is an old version, and nothing is a
     duplicate of it.
     """
-    pages = read_table(files, columns=["url", "crawl"])
-    pages = pages.select(url=pl.col("url").hash(seed=1), crawl_number=pl.col("crawl").rank("dense").cast(pl.Int64))
+    crawls = [scan_table(path).select(pl.col("crawl").unique()).collect()["crawl"].to_list() for path in files]
+    numbers = {crawl: number for number, crawl in enumerate(sorted({name for names in crawls for name in names}), 1)}
+    # File by file, since hashes take less memory than URLs.
+    hashed = {"url": pl.col("url").hash(seed=1), "crawl_number": pl.col("crawl").replace_strict(numbers)}
+    pages = pl.concat([scan_table(path).select(**hashed).cast({"crawl_number": pl.Int64}).collect() for path in files])
     is_answer = pl.col("record_type").is_in(["response", "resource"])
     is_answer &= pl.col("status").fill_null(200).is_in(_ANSWER_STATUSES)
     answers = [

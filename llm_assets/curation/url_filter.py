@@ -44,7 +44,7 @@ def judge(
 
 
 class UrlLists(NamedTuple):
-    """Tables of `url_blocklists`, and the opt-out signals of a crawl."""
+    """Tables of `url_blocklists`, and those of a crawl's opt-out signals that may concern a WARC file."""
 
     domains: list[Path]
     words: list[Path]
@@ -55,7 +55,8 @@ class UrlLists(NamedTuple):
 def obey_signals(judged: pl.DataFrame, signals: list[Path], rules: UrlFilter) -> pl.DataFrame:
     """The verdicts, with a rejection of each capture that is kept so far and refuses to be used for training."""
     is_refusal = pl.col("opts_out") & pl.col("signal").is_in(list(rules.obey_opt_outs))
-    refusals = scan_table(signals).filter(is_refusal).collect()
+    of_file = pl.col("warc_file").is_in(judged["warc_file"].unique().implode())
+    refusals = scan_table(signals).filter(of_file & is_refusal).collect()
     # One rejection for each capture, by the same signal in every build.
     ordered = refusals.sort("warc_file", "warc_offset", "signal", "source")
     first = ordered.unique(["warc_file", "warc_offset"], keep="first", maintain_order=True).select(
@@ -86,8 +87,10 @@ def build_filtered_urls(step: Step, config: UrlFilter) -> None:
     """One task per WARC file. DuckDB uses all cores by itself, so the tasks run in this process, one after another."""
     blocklists, raw = step.input("url_blocklists"), step.input("raw_warc")
     tables = blocklists.table("domains"), blocklists.table("words"), blocklists.table("opt_out")
-    lists = UrlLists(*tables, raw.table("opt_out_signals"))
-    tasks = {path.stem: (path, lists, config) for path in raw.table("captures")}
+    captures = {path.stem: path for path in raw.table("captures")}
+    signals = {path.stem: path for path in raw.table("opt_out_signals")}
+    of_sites = [path for name, path in signals.items() if name not in captures]  # sorted by place, in one file
+    tasks = {name: (path, UrlLists(*tables, [signals[name], *of_sites]), config) for name, path in captures.items()}
     step.run_tasks(filter_task, tasks, "WARC files", engine=LocalEngine(1))
 
 

@@ -27,7 +27,7 @@ from llm_assets.recipes import Conversations
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.tools import SearchIndex, SearchTool
-from llm_assets.tools.search import INDEX, TRAINING_SEARCH
+from llm_assets.tools.search import TRAINING_SEARCH, index_path
 
 from .material import Material, Topic
 from .names import made_up_words, spliced_words
@@ -73,7 +73,8 @@ def non_words(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:
 def knowledge_cutoff(pages: CorpusPages) -> str:
     """The day on which the newest page was fetched, such as ``5 October 2026``; ``an unknown day`` if none is dated."""
     is_dated = pl.col("fetched_at").str.contains(r"^\d{4}-\d\d-\d\dT")  # the user's own WARC files may have no dates
-    latest = pages.scan(["fetched_at"]).filter(is_dated).max().collect().item()
+    newest = (batch.filter(is_dated)["fetched_at"].max() for batch in pages.batches(["fetched_at"]))
+    latest = max((str(time) for time in newest if time is not None), default=None)
     if latest is None:
         return "an unknown day"
     day = datetime.fromisoformat(latest[:10])
@@ -146,7 +147,7 @@ def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
     """Read the inputs of `conversations`. Raises GuidelinesError for guidelines that cannot be read."""
     settings, boundary = config.conversations, inputs.artifact("knowledge_boundary")
     pages = CorpusPages(inputs, TRAINING_PAGES, config.pages)
-    index = SearchIndex(inputs.artifact(TRAINING_SEARCH).file(INDEX))
+    index = SearchIndex(index_path(inputs.artifact(TRAINING_SEARCH)))
     return Sources(
         topics=read_table(boundary.table("topics")).to_dicts(),
         fictitious=read_table(boundary.table("fictitious_entities")).to_dicts(),

@@ -25,7 +25,7 @@ from llm_assets.evaluation.endpoint import ChatEndpoint
 from llm_assets.json_requests import EndpointUnavailable
 from llm_assets.recipes import KnowledgeBoundary
 from llm_assets.tools import SearchIndex
-from llm_assets.tools.search import INDEX, TRAINING_SEARCH
+from llm_assets.tools.search import TRAINING_SEARCH, index_path
 
 from .interrogation import classify, grade_answers, sampled_answers, topic_prompts
 from .names import recombine
@@ -107,7 +107,7 @@ def build_knowledge_boundary(step: Step, settings: KnowledgeBoundary) -> None:
     topics = find_topics(step, settings, endpoint)
     prompts = topic_prompts(topics, settings)
     graded = grade_answers(topics, prompts, sampled_answers(step, settings, prompts), endpoint)
-    index = SearchIndex(step.input(TRAINING_SEARCH).file(INDEX))
+    index = SearchIndex(index_path(step.input(TRAINING_SEARCH)))
     with step.task("boundary") as task:
         numbered = topics.with_row_index("topic").with_columns(pl.col("topic").cast(pl.Int64))
         judged = numbered.join(classify(graded, settings), on="topic", how="left", maintain_order="left")

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.identity import OMITTED_IF_NONE
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import row_count
 from llm_assets.corpus_pages import PAGE_VERSIONS, TRAINING_PAGES, CorpusPages
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.tools import SearchIndex
-from llm_assets.tools.search import INDEX, split_passages, write_index
+from llm_assets.tools.search import SEGMENT, index_path, split_passages, write_index
 
 PAGES_CHECKED = 50
 RESULTS_CHECKED = 20
@@ -26,14 +28,18 @@ QUERY_WORDS = 20  # of the longest passage
 
 
 class SearchIndexConfig(Frozen):
-    """The maximum length of a passage in characters, and the version of SQLite, on which the file's bytes depend."""
+    """The maximum length of a passage in characters, and the version of SQLite, on which the file's bytes depend.
+
+    segment_files: files of the corpus in each segment; None: one index of all.
+    """
 
     passage_characters: int
     sqlite: str
+    segment_files: Annotated[int | None, OMITTED_IF_NONE] = None
 
 
 def search_index_config(recipe: Any, crawl: str | None) -> SearchIndexConfig:
-    return SearchIndexConfig(passage_characters=recipe.search_index.passage_characters, sqlite=sqlite3.sqlite_version)
+    return SearchIndexConfig(**recipe.search_index.model_dump(), sqlite=sqlite3.sqlite_version)
 
 
 def indexed_pages(inputs: Inputs) -> CorpusPages:
@@ -42,27 +48,48 @@ def indexed_pages(inputs: Inputs) -> CorpusPages:
 
 
 def build_search_index(step: Step, config: SearchIndexConfig) -> None:
-    """One task: the index over the passages of the current pages, in the order of the corpus."""
-    pages = indexed_pages(step.inputs)
+    """The index over the passages of the current pages, in the order of the corpus: one task, or one per segment."""
+    pages, size = indexed_pages(step.inputs), config.segment_files
+    files = range(len(pages.files))
+    if size is None:
+        step.progress.start(len(files), "files")
+        index_task(step.staging, "index", pages, files, config.passage_characters, step.progress.advance)
+        return
+    tasks = {
+        f"{SEGMENT}{number:05d}": (pages, files[first : first + size], config.passage_characters)
+        for number, first in enumerate(range(0, max(len(files), 1), size))
+    }
+    step.run_tasks(index_task, tasks, "segments")
+
+
+def index_task(
+    staging: Path,
+    name: str,
+    pages: CorpusPages,
+    files: Sequence[int],
+    characters: int,
+    report: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Write an index of some files' pages. report: called after each with the number of files that are indexed."""
     counts = {"documents": 0, "bytes": 0}
-    step.progress.start(len(pages.files), "files")
 
     def passage_rows() -> Iterator[tuple[str, str]]:
-        for number in range(len(pages.files)):
+        for done, number in enumerate(files, 1):
             for batch in pages.file_batches(number, ["url", "text"]):
                 for url, text in batch.iter_rows():
                     counts["documents"] += 1
                     counts["bytes"] += len(text.encode())
-                    for passage in split_passages(text, config.passage_characters):
+                    for passage in split_passages(text, characters):
                         yield url, passage
-            step.progress.advance(number + 1)
+            report(done)
 
-    with step.task("index") as task:
-        temporary = step.staging / f".{INDEX}.{os.getpid()}.tmp"
+    file = f"{name}.sqlite"
+    with Task(staging, name) as task:
+        temporary = staging / f".{file}.{os.getpid()}.tmp"
         passage_count = write_index(temporary, passage_rows())
-        os.replace(temporary, step.staging / INDEX)
-        task.add_file(INDEX)
-        task.stats.update(**counts, passages=passage_count, index_bytes=(step.staging / INDEX).stat().st_size)
+        os.replace(temporary, staging / file)
+        task.add_file(file)
+        task.stats.update(**counts, passages=passage_count, index_bytes=(staging / file).stat().st_size)
 
 
 def finds_itself(index: Artifact, inputs: Inputs, config: SearchIndexConfig) -> CheckOutcome:
@@ -71,12 +98,14 @@ def finds_itself(index: Artifact, inputs: Inputs, config: SearchIndexConfig) -> 
     Pages are taken from all over the corpus. A search for the first words of a page's longest passage must return that
     passage among the first results.
     """
-    search = SearchIndex(index.file(INDEX))
+    search = SearchIndex(index_path(index))
     documents = max(index.record.stats["documents"], 1)
     missed_pages: list[dict[str, Any]] = []
     searched = 0
     pages = indexed_pages(inputs)
-    for number, (path, _) in enumerate(pages.files):
+    # Evenly spaced files, so that the number of searches does not grow with theirs.
+    for number in range(0, len(pages.files), max(1, len(pages.files) // PAGES_CHECKED)):
+        path, _ = pages.files[number]
         pages_of_file = max(1, round(PAGES_CHECKED * row_count(path) / documents))
         batch = next(pages.file_batches(number, ["url", "text"]), None)
         for url, text in batch.head(pages_of_file).iter_rows() if batch is not None else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,10 +88,12 @@ def _wording_columns(wordings: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 def drawn_articles(inputs: Inputs, settings: KnowledgeBoundary) -> pl.DataFrame:
     """Pages of the corpus (doc_id, url, text), drawn by hash and sorted by doc_id."""
-    pages = CorpusPages(inputs, TRAINING_PAGES).scan(["doc_id", "url", "text"])
-    ids = pages.select("doc_id").collect()["doc_id"].to_list()
-    by_hash = sorted(ids, key=lambda doc_id: (stable_share(str(settings.seed), doc_id), doc_id))
-    return pages.filter(pl.col("doc_id").is_in(by_hash[: settings.articles])).collect().sort("doc_id")
+    pages = CorpusPages(inputs, TRAINING_PAGES)
+    ids = (doc_id for batch in pages.batches(["doc_id"]) for doc_id in batch["doc_id"])
+    drawn = heapq.nsmallest(settings.articles, ids, lambda doc_id: (stable_share(str(settings.seed), doc_id), doc_id))
+    columns = ["doc_id", "url", "text"]
+    articles = [batch.filter(pl.col("doc_id").is_in(drawn)) for batch in pages.batches(columns)]
+    return pl.concat([pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), *articles]).sort("doc_id")
 
 
 def endpoint_topics(

@@ -47,6 +47,7 @@ from .schemas import BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Pro
 MODULE = "llm_assets.pretraining.base_evaluation_process"
 REPORT = "report.html"
 SHOWN = 12  # rows per section of the report
+PAGE_COLUMNS = ("doc_id", "url", "host", "crawl")  # of the documents in the tables
 
 
 class BaseEvaluationConfig(Frozen):
@@ -125,12 +126,12 @@ def build_base_evaluation(step: Step, config: BaseEvaluationConfig) -> None:
     shards = list(step.inputs.by_crawl("token_shards").values())
     truth = _truth(step.inputs.by_crawl("raw_warc").values())
     facts = _select_sentences(truth, settings.facts, settings.seed)
-    documents = shard_documents(step.inputs)
+    documents = shard_documents(step.inputs, PAGE_COLUMNS)
     kept_documents = write_kept(documents, step.staging / "kept")
     job = make_job(config, step.input("base_checkpoint"), shards, truth, facts, kept_documents)
     results = measure(step, MODULE, job, step.staging / "evaluation")
     pages = {
-        split: documents.filter((pl.col("split") == split) & pl.col("current")).select("doc_id", "url", "host", "crawl")
+        split: documents.filter((pl.col("split") == split) & pl.col("current")).select(PAGE_COLUMNS)
         for split in ("train", "validation")
     }
     tables = make_tables(results, pages, facts, settings.recited_tokens)

@@ -1,7 +1,8 @@
 """Finds sequences of tokens that occur word for word in the training shards, in one pass over the shards.
 
-The n-grams of the samples are hashed and sorted, and the corpus is streamed past them. Unlike a suffix array (five to
-nine bytes per byte of text), this needs no index on the disk and no memory that grows with the corpus.
+The n-grams of the samples are hashed and sorted, and the corpus is streamed past them, up to TOKENS_SEARCHED of it.
+Unlike a suffix array (five to nine bytes per byte of text), this needs no index on the disk and no memory that grows
+with the corpus.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from llm_assets.training.shards import TokenStream
 SIZES = (8, 16, 32, 64)  # tokens; powers of two, so that each hash follows from the previous one
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplication permutes 64-bit numbers
 CHUNK = 1 << 22  # tokens of the corpus read at a time
+TOKENS_SEARCHED = 1 << 34  # of a larger corpus, part is searched
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,19 @@ class Overlap:
     matches: list[Match | None]
 
 
-def find_overlap(samples: Sequence[Sequence[int]], stream: TokenStream) -> Overlap:
-    """Compare samples (ids, without BOS) with the whole stream."""
+def chunk_starts(tokens: int, limit: int = TOKENS_SEARCHED) -> range:
+    """Where the chunks begin that are searched: all of a stream of up to `limit` tokens, else evenly spaced ones."""
+    chunks = -(-tokens // CHUNK)
+    every = max(1, -(-chunks * CHUNK // limit)) if tokens > limit else 1
+    return range(0, tokens, every * CHUNK)
+
+
+def find_overlap(samples: Sequence[Sequence[int]], stream: TokenStream, limit: int = TOKENS_SEARCHED) -> Overlap:
+    """Compare samples (ids, without BOS) with the stream.
+
+    Of a stream longer than `limit`, evenly spaced chunks are searched, a share f of it. What occurs in c places is then
+    found with probability 1 - (1 - f)^c: shares and lengths of matches are lower bounds.
+    """
     arrays = [np.asarray(sample, np.int64) for sample in samples]
     with np.errstate(over="ignore"):
         sample_hashes = [hashes(array) for array in arrays]
@@ -66,7 +79,7 @@ def find_overlap(samples: Sequence[Sequence[int]], stream: TokenStream) -> Overl
             for size in SIZES
         }
         first = {size: np.full(len(keys), -1, np.int64) for size, keys in wanted.items()}
-        for begin in range(0, len(stream), CHUNK):
+        for begin in chunk_starts(len(stream), limit):
             chunk = stream.tokens(begin, min(CHUNK + max(SIZES) - 1, len(stream) - begin))
             for size, chunk_hashes in hashes(chunk).items():
                 keys = wanted[size]

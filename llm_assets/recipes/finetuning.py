@@ -39,6 +39,12 @@ class SearchIndex(Frozen):
     passage_characters: int = Field(
         400, ge=80, le=20_000, description="maximum length of a passage; longer paragraphs are split between sentences"
     )
+    segment_files: Annotated[int | None, OMITTED_IF_NONE] = Field(
+        None,
+        ge=1,
+        description="files of the corpus (one per WARC file) in each segment of the index, built in parallel; None "
+        "builds one index. A large corpus needs segments; each ranks its passages by its own word counts",
+    )
 
 
 class Tools(Frozen):

@@ -36,8 +36,10 @@ def find_overlaps(step: Step, texts: dict[str, list[str]], run: int, pages: Trai
     step.run_tasks(search_file, {name: (corpus.only(number), items, run) for number, name in enumerate(names)})
     step.fetch(f"{OVERLAPS}/")
     files = [step.staging / OVERLAPS / f"{name}.parquet" for name in names]
-    rows = pl.concat([pl.DataFrame(schema=polars_schema(BenchmarkOverlaps)), *map(read_table, files)])
-    return rows.unique(["task", "item"], keep="first", maintain_order=True)
+    rows = pl.DataFrame(schema=polars_schema(BenchmarkOverlaps))
+    for file in files:  # a row per item, however many files it is in
+        rows = pl.concat([rows, read_table(file)]).unique(["task", "item"], keep="first", maintain_order=True)
+    return rows
 
 
 def search_file(staging: Path, name: str, corpus: CorpusPages, items: Path, run: int) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import batches, read_table, scan_table, write_table
-from llm_assets.corpus_pages import current_page_locations
+from llm_assets.corpus_pages import current_pages_file, scan_current
 from llm_assets.dialogue.messages import from_json, to_openai
 from llm_assets.report import render
 
@@ -108,13 +108,14 @@ def export_corpus(
     pages = 0
     for crawl, corpus in corpora.items():
         pages += sum(corpus.record.rows.values())
-        locations = current_page_locations(training_pages, crawl)
+        current = scan_current(current_pages_file(training_pages, crawl))
         documents = scan_table(shards[crawl].table("documents"))
         for path in corpus.table("text"):
             of_file = documents.filter(pl.col("warc_file") == path.stem).select(
                 "warc_file", "warc_offset", "doc_id", "split", token_count=pl.col("length") - 1
             )
-            known = of_file.collect().join(locations, on=["warc_file", "warc_offset"], how="semi")
+            places = current.filter(pl.col("warc_file") == path.stem).collect()
+            known = of_file.collect().join(places, on=["warc_file", "warc_offset"], how="semi")
             for frame in _corpus_frames(path, known):
                 for split in writer.rows:
                     writer.add(split, frame.filter(pl.col("split") == split).select(CORPUS_COLUMNS))

@@ -96,7 +96,7 @@ def named_checkpoints(workspace: Workspace, words: tuple[str, ...]) -> Checkpoin
 def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """The tools of these names, by name. Search is left out if its index is not built."""
     from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
-    from llm_assets.tools.search import INDEX
+    from llm_assets.tools.search import index_path
 
     settings = workspace.recipe.tools
     limits = PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)
@@ -105,7 +105,7 @@ def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[st
         if "search" in names:
             with contextlib.suppress(ArtifactError):  # it is not among the tools
                 index = workspace.resolver().artifact("search_index", None)
-                tools["search"] = SearchTool(SearchIndex(index.file(INDEX)), settings.results, settings.match)
+                tools["search"] = SearchTool(SearchIndex(index_path(index)), settings.results, settings.match)
         yield tools
 
 

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from llm_assets.artifacts.checks import Check, CheckOutcome
-from llm_assets.artifacts.inputs import Inputs
+from llm_assets.artifacts.checks import Check
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
-from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import batches, read_table, scan_table, write_table
 from llm_assets.model.encoding import Encoding
-from llm_assets.recipes.frozen import Frozen
-from llm_assets.recipes.pretraining import TokenShards
-from llm_assets.recipes.training_pages import TrainingPages
-from llm_assets.training.shards import SPLITS, ShardWriter, TokenStream
+from llm_assets.training.shards import SPLITS, ShardWriter
 
 from .schemas import TokenDocuments
+from .shard_check import shards_agree
+from .splitting import TokenShardsConfig, split_of
 
 PAGE_COLUMNS = ["doc_id", "url", "host", "crawl", "warc_file", "warc_offset"]
-MAX_FAILURES = 20
 SHARDS_TASK = "~shards"  # the task that joins those of the WARC files
-
-
-def split_of(key: str, validation_share: float) -> str:
-    """The split of a document, `train` or `validation`. It depends only on its URL (or host), so it never changes."""
-    draw = int.from_bytes(blake2b(key.encode(), digest_size=8, person=b"split").digest(), "big")
-    return "validation" if draw < validation_share * 2**64 else "train"
-
-
-class TokenShardsConfig(Frozen):
-    """How tokens are stored and split, and which pages are training data."""
-
-    token_shards: TokenShards
-    pages: TrainingPages
 
 
 def tokenise_task(staging: Path, name: str, texts: Path, tokenizer: Path, config: TokenShardsConfig) -> None:
@@ -121,82 +102,6 @@ def _with_positions(documents: pl.DataFrame, positions: dict[str, int], shard_to
     return documents.with_columns(position=position).with_columns(
         shard=pl.col("position") // shard_tokens, offset=pl.col("position") % shard_tokens
     )
-
-
-def token_stream(shards: list[Artifact], split: str) -> TokenStream:
-    """One split of the shards of several crawls, in the given order."""
-    return TokenStream([artifact.path for artifact in shards], split)
-
-
-def shards_agree(shards: Artifact, inputs: Inputs, config: TokenShardsConfig) -> CheckOutcome:
-    """Check that the shards hold exactly the corpus' training pages, each as its text, and no page in two splits."""
-    corpus = inputs.artifact("clean_corpus")
-    streams = {split: token_stream([shards], split) for split in SPLITS}
-    index = read_table(shards.table("documents"))
-    comparison = _Comparison(Encoding.load(inputs.artifact("tokenizer").path), streams, index)
-    for path in corpus.table("text"):
-        for batch in batches(path, ["warc_file", "warc_offset", "doc_id", "url", "host", "text"]):
-            for page in batch.with_columns(is_training=config.pages.is_kept()).iter_rows(named=True):
-                comparison.add(page)
-    failures = comparison.failures
-    by_url = index.group_by("url").agg(pl.col("split").n_unique().alias("splits"))
-    in_both = by_url.filter(pl.col("splits") > 1)["url"]
-    failures += [{"url": url, "doc_id": "", "problem": "in both splits"} for url in in_both[:MAX_FAILURES]]
-    stored_tokens = sum(len(stream) for stream in streams.values())
-    documents, withheld, pages = comparison.documents, comparison.withheld, corpus.record.rows["text"]
-    if comparison.tokens != stored_tokens or documents + withheld != pages or len(index) != documents:
-        problem = (
-            f"{documents:,} documents and {withheld:,} withheld of {pages:,}, "
-            f"{comparison.tokens:,} tokens of {stored_tokens:,} found again"
-        )
-        failures.append({"url": "", "doc_id": "", "problem": problem})
-    numbers = {
-        "documents": documents,
-        "withheld_documents": withheld,
-        "tokens": stored_tokens,
-        "validation_share": round(len(streams["validation"]) / max(stored_tokens, 1), 6),
-    }
-    if failures:
-        summary = f"{len(failures)} problems; the first: {failures[0]['problem']}"
-    else:
-        summary = f"{documents:,} documents decode to their texts, {stored_tokens:,} tokens, no URL in two splits"
-        summary += f"; {withheld:,} documents are for search only" if withheld else ""
-    return CheckOutcome(not failures, summary, failures, numbers)
-
-
-class _Comparison:
-    """Pages of the corpus compared with the index and the tokens of the shards."""
-
-    def __init__(self, encoding: Encoding, streams: dict[str, TokenStream], index: pl.DataFrame):
-        self.encoding, self.streams = encoding, streams
-        columns = ("warc_file", "warc_offset", "doc_id", "split", "position", "length")
-        self.places = {(row[0], row[1], row[2]): row[3:] for row in index.select(columns).iter_rows()}
-        self.documents = self.tokens = self.withheld = 0
-        self.failures: list[dict[str, str]] = []
-
-    def add(self, page: dict[str, Any]) -> None:
-        """Count a page, and what is wrong with it; `is_training` says whether it should be in the index."""
-        indexed = self.places.get((page["warc_file"], page["warc_offset"], page["doc_id"]))
-        problem = ""
-        self.withheld += not page["is_training"]
-        if indexed is not None:
-            split, position, length = indexed
-            self.documents += 1
-            self.tokens += length
-            problem = _difference(self.encoding, self.streams[split].tokens(position, length), page["text"])
-        if (indexed is not None) != page["is_training"]:
-            wrongly_indexed = "in the index, though its host is for search only"
-            problem = "not in the index" if page["is_training"] else wrongly_indexed
-        if problem and len(self.failures) < MAX_FAILURES:
-            self.failures.append({"url": page["url"], "doc_id": page["doc_id"], "problem": problem})
-
-
-def _difference(encoding: Encoding, tokens: np.ndarray, text: str) -> str:
-    """What is wrong with a document's tokens, or an empty string."""
-    if tokens[0] != encoding.bos:
-        return "does not begin with BOS"
-    is_same = encoding.decode_bytes(tokens[1:]) == encoding.normalise(text).encode()
-    return "" if is_same else "decodes to another text"
 
 
 TOKEN_SHARDS = Stage(

@@ -19,7 +19,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import batches, read_table
+from llm_assets.artifacts.tables import chosen_batches, read_table
 from llm_assets.artifacts.views import View
 from llm_assets.model.encoding import (
     SPECIAL_TOKENS,
@@ -56,13 +56,13 @@ def corpus_texts(corpora: Sequence[Artifact], pages: TrainingPages, max_bytes: i
     Of a larger corpus, the documents with the lowest identifiers are taken; these are hashes.
     """
     total = sum(text_bytes(corpus, pages) for corpus in corpora)
-    limit = None if max_bytes is None or total <= max_bytes else int(max_bytes / total * 16**8)
+    is_chosen = pl.lit(True)
+    if max_bytes is not None and total > max_bytes:
+        is_chosen = pl.col("doc_id").str.head(8) < f"{int(max_bytes / total * 16**8):08x}"
     for corpus in corpora:
         for path in corpus.table("text"):
-            for frame in batches(path, ["doc_id", "host", "text"]):
-                for doc_id, text in frame.filter(pages.is_kept()).select("doc_id", "text").iter_rows():
-                    if limit is None or int(doc_id[:8], 16) < limit:
-                        yield text
+            for frame in chosen_batches(path, ["text"], is_chosen & pages.is_kept(), ["doc_id", "host"]):
+                yield from frame["text"]
 
 
 def text_bytes(corpus: Artifact, pages: TrainingPages) -> int:

@@ -1,18 +1,22 @@
 """Full-text search over passages with an SQLite FTS5 index, ranked by BM25.
 
-The index is one file, and is queried without loading it into memory.
+The index is one file, or several of a large corpus, and is queried without loading it into memory.
 """
 
 from __future__ import annotations
 
+import heapq
 import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 INDEX = "index.sqlite"  # the file's name in an artifact
+SEGMENT = "index-"  # what the names of an index's files begin with if there are several
 # Names of the assets: an index of every crawl, and one of the crawls that the model was trained on.
 SEARCH, TRAINING_SEARCH = "search_index", "training_search_index"
 QUERY_CHARACTERS = 500  # a longer query is cut
@@ -70,15 +74,24 @@ def write_index(path: Path, rows: Iterable[tuple[str, str]]) -> int:
     return count
 
 
+def index_path(artifact: Any) -> Path:
+    """The path of an artifact's index for `SearchIndex`: its file, or the folder of its segments."""
+    return artifact.file(INDEX) if INDEX in artifact.record.files else artifact.path
+
+
 class SearchIndex:
-    """An index that can be searched from any thread. Raises SearchError if the file is missing."""
+    """An index that can be searched from any thread: one file, or a folder of segments.
+
+    Of segments, each has its own counts of words for BM25, as shards of a search engine have; their best passages are
+    merged by score. Raises SearchError if the file or the folder is missing.
+    """
 
     def __init__(self, path: Path):
-        if not path.is_file():
+        self._paths = sorted(path.glob(f"{SEGMENT}*.sqlite")) if path.is_dir() else [path]
+        if not self._paths or not path.exists():
             raise SearchError(f"search index {path}: no such file")
-        self._path = path
-        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        uris = [f"{file.absolute().as_uri()}?mode=ro&immutable=1" for file in self._paths]
+        self._databases = [sqlite3.connect(uri, uri=True, check_same_thread=False) for uri in uris]
         self._lock = threading.Lock()
 
     def search(self, query: str, count: int = 3, match: str = "all") -> list[Passage]:
@@ -90,15 +103,19 @@ class SearchIndex:
         if not words:
             return []
         expression = (" " if match == "all" else " OR ").join(f'"{word}"' for word in words)
+        with self._lock:
+            rows = [self._rows(number, expression, count) for number in range(len(self._databases))]
+        # Sorted by score; of equal scores, those of the first segment come first.
+        best = heapq.merge(*rows, key=lambda row: row[0])
+        return [Passage(url, text) for _, url, text in islice(best, count)]
+
+    def _rows(self, number: int, expression: str, count: int) -> list[tuple[float, str, str]]:
+        """The best rows of a segment: score (the lower the better), URL and text."""
+        statement = "SELECT rank, url, text FROM passages WHERE passages MATCH ? ORDER BY rank, rowid LIMIT ?"
         try:
-            with self._lock:
-                rows = self._database.execute(
-                    "SELECT url, text FROM passages WHERE passages MATCH ? ORDER BY rank, rowid LIMIT ?",
-                    (expression, count),
-                ).fetchall()
+            return self._databases[number].execute(statement, (expression, count)).fetchall()
         except sqlite3.DatabaseError as error:
-            raise SearchError(f"search index {self._path}: {error}") from error
-        return [Passage(*row) for row in rows]
+            raise SearchError(f"search index {self._paths[number]}: {error}") from error
 
 
 class SearchTool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .jobs import ToolboxJob
 from .python import PythonLimits, PythonTool
-from .search import INDEX, SearchIndex, SearchTool
+from .search import SearchIndex, SearchTool, index_path
 
 if TYPE_CHECKING:
     from llm_assets.artifacts.store import Artifact
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def toolbox_job(index: Artifact, tools: finetuning.Tools) -> ToolboxJob:
     """The settings that a process needs to open a model's tools with `open_toolbox`."""
     return ToolboxJob(
-        index=str(index.file(INDEX)),
+        index=str(index_path(index)),
         results=tools.results,
         match=tools.match,
         calls=tools.calls,

@@ -18,7 +18,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import batches, read_table
+from llm_assets.artifacts.tables import batches, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.rendering import RenderSettings, is_held_out, render_row
 from llm_assets.model.encoding import Encoding
@@ -123,7 +123,7 @@ def _conversation_rows(inputs: Inputs) -> Iterator[tuple[int, str, str, str]]:
 
 def training_documents(inputs: Inputs) -> pl.DataFrame:
     """The current pages of the training split, in the order of their stream."""
-    documents = shard_documents(inputs)
+    documents = shard_documents(inputs, _PAGE_COLUMNS)
     if not len(documents):
         return pl.DataFrame(schema={name: pl.Int64 for name in ("length", *_PAGE_COLUMNS)})
     return documents.filter((pl.col("split") == "train") & pl.col("current")).select("length", *_PAGE_COLUMNS)
@@ -176,14 +176,14 @@ def finds_documents(artifact: Artifact, inputs: Inputs, config: TraceIndexConfig
     Pages are taken from all over the shards, and the tokens from the middle of each.
     """
     index, documents = TraceIndex(artifact.path), training_documents(inputs)
-    every = max(1, len(documents) // DOCUMENTS_CHECKED)
+    checked = documents.gather_every(max(1, len(documents) // DOCUMENTS_CHECKED))
     missed: list[dict[str, Any]] = []
     searched = 0
     streams = {
-        crawl: (TokenStream([shards.path], "train"), _positions(shards))
+        crawl: (TokenStream([shards.path], "train"), _positions(shards, checked.filter(pl.col("crawl") == crawl)))
         for crawl, shards in inputs.by_crawl("token_shards").items()
     }
-    for row in documents.gather_every(every).iter_rows(named=True):
+    for row in checked.iter_rows(named=True):
         stream, positions = streams[row["crawl"]]
         middle = 1 + (row["length"] - 1) // 2
         tokens = stream.tokens(positions[row["warc_file"], row["warc_offset"]] + middle, row["length"] - middle)
@@ -199,9 +199,10 @@ def finds_documents(artifact: Artifact, inputs: Inputs, config: TraceIndexConfig
     return CheckOutcome(not missed, summary, missed[:20], numbers)
 
 
-def _positions(shards: Artifact) -> dict[tuple[str, int], int]:
-    """Where each training document begins in the shards of a crawl, by WARC file and offset."""
-    rows = read_table(shards.table("documents")).filter(pl.col("split") == "train")
+def _positions(shards: Artifact, documents: pl.DataFrame) -> dict[tuple[str, int], int]:
+    """Where training documents begin in the shards of their crawl, by WARC file and offset."""
+    training = scan_table(shards.table("documents")).filter(pl.col("split") == "train")
+    rows = training.join(documents.lazy(), on=["warc_file", "warc_offset"], how="semi").collect(engine="streaming")
     return {(file, offset): place for file, offset, place in rows.select("warc_file", "warc_offset", "position").rows()}
 
 

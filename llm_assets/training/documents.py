@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,25 +10,41 @@ import polars as pl
 
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.record import fsync_path
-from llm_assets.artifacts.tables import read_table
-from llm_assets.corpus_pages import TRAINING_PAGES, current_page_locations
+from llm_assets.artifacts.tables import INDEX_ROWS, batches
+from llm_assets.corpus_pages import TRAINING_PAGES, current_pages_file, scan_current
 
 from .shards import SPLITS, kept_file
 
+PLACE = ["warc_file", "warc_offset"]
 
-def shard_documents(inputs: Inputs) -> pl.DataFrame:
-    """The document index of all crawls' shards, in stream order, with `current`: whether the document's page is
-    current.
+
+def shard_documents(inputs: Inputs, columns: Sequence[str] = ()) -> pl.DataFrame:
+    """The document index of all crawls' shards, in stream order: columns `split`, `length`, `current`, and those named.
+
+    current: whether the document's page is current. Memory holds these columns of all documents, 10 bytes without
+    further ones, so name no more than needed.
     """
-    frames = []
+    types = {"split": pl.Enum(SPLITS), "length": pl.Int64, "current": pl.Boolean}
+    frames = [pl.DataFrame(schema=types)]  # for a recipe without crawls
     for crawl, shards in inputs.by_crawl("token_shards").items():
-        places = current_page_locations(inputs.artifact(TRAINING_PAGES), crawl).with_columns(current=pl.lit(True))
-        index = read_table(shards.table("documents")).sort("split", "position")
-        joined = index.join(places, on=["warc_file", "warc_offset"], how="left", maintain_order="left")
-        frames.append(joined.with_columns(pl.col("current").fill_null(False)))
-    if not frames:  # a recipe without crawls
-        return pl.DataFrame(schema={"split": pl.String, "length": pl.Int64, "current": pl.Boolean})
-    return pl.concat(frames)
+        listed = current_pages_file(inputs.artifact(TRAINING_PAGES), crawl)
+        wanted = list(dict.fromkeys(["split", "length", *columns]))
+        of_crawl = [
+            _with_current(batch, listed).select(pl.col("split").cast(types["split"]), *wanted[1:], "current")
+            for path in shards.table("documents")
+            for batch in batches(path, list({*wanted, *PLACE}), INDEX_ROWS)
+        ]
+        # Within a split, the documents of a crawl are stored in the order of its files.
+        frames.append(pl.concat(of_crawl).sort("split", maintain_order=True))
+    return pl.concat(frames, how="diagonal")
+
+
+def _with_current(documents: pl.DataFrame, listed: Path) -> pl.DataFrame:
+    """Some documents with `current`: whether their pages are in the list of current ones."""
+    files = documents["warc_file"].unique()
+    places = scan_current(listed).filter(pl.col("warc_file").is_in(files.implode())).collect()
+    marked = documents.join(places.with_columns(current=pl.lit(True)), on=PLACE, how="left", maintain_order="left")
+    return marked.with_columns(pl.col("current").fill_null(False))
 
 
 def write_kept(documents: pl.DataFrame, folder: Path) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,17 @@ import polars as pl
 
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import polars_schema, read_table, scan_table
-from llm_assets.sql import query, statement
+from llm_assets.artifacts.tables import INDEX_ROWS, polars_schema, read_table, scan_table
+from llm_assets.sql import statement, stream
 from llm_assets.warc import Capture, digest_hasher, digest_name, read_captures
 
-from .opt_out_signals import POLICY_BYTES, decoded_head, page_signals, policy_of, signal_row, site_signals
+from .opt_out_signals import POLICY_BYTES, decoded_head, page_signals, policy_of, signal_row, site_rules, site_signals
 from .schemas import Captures, OptOutSignals, Revisits, SitePolicies
 from .urls import doc_id, host_of, registered_domain, without_fragment
 
 log = logging.getLogger(__name__)
 SITE_SIGNALS = "site_signals"  # the task that records the signals of sites
+PAYLOAD = ["url", "payload_digest"]  # what a revisit has in common with its original
 EMPTY_DIGESTS = [digest_name(digest_hasher(algorithm)) for algorithm in ("md5", "sha1", "sha256", "sha512")]
 
 
@@ -139,14 +142,14 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
         if captures:
             earlier_captures = [path for artifact in earlier for path in artifact.table("captures")]
             all_captures = captures + earlier_captures
-            table.frame(
-                query(
-                    statement("resolve_revisits"),
-                    all_files=all_captures,
-                    crawl=step.partition,
-                    empty_digests=EMPTY_DIGESTS,
-                )
+            resolved = stream(
+                statement("resolve_revisits"),
+                INDEX_ROWS,
+                all_files=all_captures,
+                crawl=step.partition,
+                empty_digests=EMPTY_DIGESTS,
             )
+            collections.deque(table.frames(resolved), maxlen=0)
             responses = scan_table(captures).filter(pl.col("record_type") == "response")
             originals = responses.select(pl.len()).collect().item()
         task.stats["originals_in_crawl"] = originals
@@ -155,33 +158,54 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
 def record_site_signals(step: Step, earlier: list[Artifact]) -> None:
     """Write the opt-out signals that captures have from the policies of their sites.
 
-    A policy that has not changed is a revisit; its text is that of an earlier crawl.
+    A policy that has not changed is a revisit; its text is that of an earlier crawl. Captures are read file by file;
+    memory holds the address of each site's policies, and the rules of those sites that have any.
     """
     if step.finished_task(SITE_SIGNALS) is not None:
         return
-    columns = ["doc_id", "url", "host", "warc_file", "warc_offset", "record_type", "status", "fetched_at"]
-    captures = _rows(step, "captures", Captures).select([*columns, "payload_digest"])
+    columns = ["doc_id", "url", "host", "warc_file", "warc_offset", "record_type", "status"]
     with step.task(SITE_SIGNALS) as task:
         table = task.table("opt_out_signals", OptOutSignals)
-        policies = _rows(step, "site_policies", SitePolicies)
-        revisits = captures.filter(pl.col("record_type") == "revisit")
-        revisits = revisits.filter(pl.Series([policy_of(url) is not None for url in revisits["url"]], dtype=pl.Boolean))
-        if earlier and len(revisits):
-            files = [path for artifact in earlier for path in artifact.table("site_policies")]
-            texts = read_table(files).unique(["url", "payload_digest"], keep="last", maintain_order=True)
-            unchanged = revisits.join(
-                texts.select("url", "payload_digest", "text"), on=["url", "payload_digest"], maintain_order="left"
-            )
-            policies = pl.concat([policies, unchanged.select(policies.columns)])
-        of_tdm = _rows(step, "opt_out_signals", OptOutSignals).filter(pl.col("signal") == "tdm_reservation")
+        rules = site_rules(_latest_policies(step, earlier))
+        signals = {path.stem: path for path in _task_files(step, "opt_out_signals")}
         is_page = pl.col("status").is_null() | (pl.col("status") == 200) | (pl.col("record_type") == "revisit")
-        pages = captures.filter((pl.col("record_type") != "corrupt") & is_page)
-        keys = ["warc_file", "warc_offset"]
-        pages = pages.join(of_tdm.select(*keys, has_tdm=True), on=keys, how="left", maintain_order="left")
-        for row in site_signals(pages.with_columns(pl.col("has_tdm").fill_null(False)).sort(keys), policies):
-            table.append(row)
+        of_site = pl.col("host").is_in(list(rules)) & (pl.col("record_type") != "corrupt") & is_page
+        for path in sorted(_task_files(step, "captures"), key=lambda path: path.stem) if rules else []:
+            of_tdm = scan_table(signals[path.stem]).filter(pl.col("signal") == "tdm_reservation")
+            says_tdm = of_tdm.select("warc_file", "warc_offset", has_tdm=pl.lit(True))
+            pages = scan_table(path).select(columns).filter(of_site)
+            pages = pages.join(says_tdm, on=["warc_file", "warc_offset"], how="left", maintain_order="left")
+            for row in site_signals(pages.with_columns(pl.col("has_tdm").fill_null(False)).collect(), rules):
+                table.append(row)
 
 
-def _rows(step: Step, table: str, schema: type) -> pl.DataFrame:
-    """The rows of a table that the tasks of a step have written."""
-    return read_table([path for path in step.table(table) if path.stem != SITE_SIGNALS], schema=polars_schema(schema))
+def _latest_policies(step: Step, earlier: list[Artifact]) -> Iterator[pl.DataFrame]:
+    """The policies of a crawl in frames of rows of SitePolicies: of each URL, the latest."""
+    files, place = _task_files(step, "site_policies"), ["url", "fetched_at", "warc_file", "warc_offset"]
+    stored = [path for artifact in earlier for path in artifact.table("site_policies")]
+    columns = [*place, "payload_digest"]
+    policies = read_table(files, columns, polars_schema(SitePolicies)).with_columns(is_unchanged=pl.lit(False))
+    unchanged = _unchanged_policies(step, stored, columns) if stored else policies.head(0)
+    every = pl.concat([policies, unchanged.with_columns(is_unchanged=pl.lit(True))])
+    latest = every.sort(place[1:]).unique("url", keep="last", maintain_order=True)
+    for path in files:
+        yield scan_table(path).join(latest.lazy().filter(~pl.col("is_unchanged")), on=place, how="semi").collect()
+    if len(unchanged):
+        # The text is that of the last crawl that has stored this payload of the URL.
+        texts = scan_table(stored).join(latest.lazy().filter("is_unchanged"), on=PAYLOAD, how="semi").collect()
+        yield texts.unique(PAYLOAD, keep="last", maintain_order=True)
+
+
+def _unchanged_policies(step: Step, stored: list[Path], columns: list[str]) -> pl.DataFrame:
+    """The revisits of sites' policies whose text an earlier crawl has stored. stored: tables of SitePolicies."""
+    frames = []
+    for path in _task_files(step, "captures"):
+        revisits = scan_table(path).filter(pl.col("record_type") == "revisit").select(columns).collect()
+        is_policy = [policy_of(url) is not None for url in revisits["url"]]
+        frames.append(revisits.filter(pl.Series(is_policy, dtype=pl.Boolean)))
+    return pl.concat(frames).lazy().join(scan_table(stored), on=PAYLOAD, how="semi").collect()
+
+
+def _task_files(step: Step, table: str) -> list[Path]:
+    """The files of a table that the tasks of a step have written, but for that of the sites' signals."""
+    return [path for path in step.table(table) if path.stem != SITE_SIGNALS]

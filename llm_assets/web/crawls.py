@@ -27,16 +27,7 @@ class CrawlRegistry:
 
     def sources(self) -> dict[str, Any]:
         """The sources of all registered crawls, by name. Raises SourceError for a file that cannot be read."""
-        sources = {}
-        for path in sorted(self.folder.glob("*.json")):
-            advice = f"correct it, or: llm-assets crawls remove {path.stem}"
-            try:
-                sources[path.stem] = parse_source(json.loads(path.read_text()))
-            except ValidationError as error:
-                raise SourceError(f"{path}: {describe(error)}; {advice}") from error
-            except ValueError as error:
-                raise SourceError(f"{path}: not JSON ({error}); {advice}") from error
-        return sources
+        return {path.stem: _read_source(path) for path in sorted(self.folder.glob("*.json"))}
 
     def add(self, name: str, source: Any) -> bool:
         """Register a crawl; False if it is already registered with this source.
@@ -47,8 +38,8 @@ class CrawlRegistry:
             raise SourceError(
                 f"crawl name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit"
             )
-        registered = self.sources().get(name)
-        if registered is not None:
+        if self.holds(name):
+            registered = _read_source(self.folder / f"{name}.json")
             if registered == source:
                 return False
             raise SourceError(
@@ -73,22 +64,38 @@ class CrawlRegistry:
 
         That crawl belongs to another recipe, or its file was deleted. Returns reasons by name of the crawl.
         """
-        registered = self.sources()
-        sources = {**registered, **recipe.sources()}
-        problems = {name: _chain_problem(name, sources, recipe.name) for name in registered}
-        return {name: problem for name, problem in problems.items() if problem is not None}
+        return _unusable(self.sources(), recipe)
 
     def effective(self, recipe: Recipe) -> Recipe:
         """The recipe together with the usable registered crawls. Raises RecipeError if it names an unusable one."""
-        unusable = self.unusable(recipe)
+        registered = self.sources()
+        unusable = _unusable(registered, recipe)
         for name in recipe.only_crawls:
             if name in unusable:
                 raise RecipeError(f"crawl {name!r} cannot be built: {unusable[name]}")
         try:
-            registered = {name: source for name, source in self.sources().items() if name not in unusable}
-            return recipe.with_registered(registered)
+            usable = {name: source for name, source in registered.items() if name not in unusable}
+            return recipe.with_registered(usable)
         except ValidationError as error:
             raise RecipeError(f"registered crawls in {self.folder}: {describe(error)}") from error
+
+
+def _read_source(path: Path) -> Any:
+    """The source in a crawl's file. Raises SourceError if it cannot be read."""
+    advice = f"correct it, or: llm-assets crawls remove {path.stem}"
+    try:
+        return parse_source(json.loads(path.read_text()))
+    except ValidationError as error:
+        raise SourceError(f"{path}: {describe(error)}; {advice}") from error
+    except ValueError as error:
+        raise SourceError(f"{path}: not JSON ({error}); {advice}") from error
+
+
+def _unusable(registered: dict[str, Any], recipe: Recipe) -> dict[str, str]:
+    """Those of the registered crawls that a recipe cannot build, by name, with the reasons."""
+    sources = {**registered, **recipe.sources()}
+    problems = {name: _chain_problem(name, sources, recipe.name) for name in registered}
+    return {name: problem for name, problem in problems.items() if problem is not None}
 
 
 def _chain_problem(name: str, sources: dict[str, Any], recipe_name: str) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,22 +181,31 @@ def _matches(pattern: str, path: str) -> bool:
     return path.endswith(last) and end + len(last) <= len(path)
 
 
-def site_signals(captures: pl.DataFrame, policies: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows of OptOutSignals for the captures of hosts with a policy.
+SiteRules = list[tuple[str, str, list[PathRule]]]  # the signal, where it comes from, and for which paths
+
+
+def site_rules(policies: Iterable[pl.DataFrame]) -> dict[str, SiteRules]:
+    """The rules of each host that has some. policies: rows of SitePolicies, the latest of each URL."""
+    rules: dict[str, SiteRules] = {}
+    for frame in policies:
+        for url, host, text in frame.select("url", "host", "text").iter_rows():
+            if policy_of(url) == ROBOTS_TXT:
+                of_policy = ("ai_train", "robots_txt", content_signals(text))
+            else:
+                of_policy = ("tdm_reservation", "tdmrep_json", tdm_rules(text))
+            if of_policy[2]:
+                rules.setdefault(host, []).append(of_policy)
+    return rules
+
+
+def site_signals(captures: pl.DataFrame, rules: Mapping[str, SiteRules]) -> list[dict[str, Any]]:
+    """Rows of OptOutSignals for captures of hosts with rules, in order.
 
     captures: of pages, with doc_id, url, host, warc_file, warc_offset and `has_tdm`, whether the page itself says
-    something about text and data mining, which overrides the site's file. policies: rows of SitePolicies; of each URL,
-    the latest counts.
+    something about text and data mining, which overrides the site's file. rules: by host.
     """
-    rules: dict[str, list[tuple[str, str, list[PathRule]]]] = {}
-    latest = policies.sort("fetched_at", "warc_file", "warc_offset").unique("url", keep="last", maintain_order=True)
-    for url, host, text in latest.select("url", "host", "text").sort("url").iter_rows():
-        if policy_of(url) == ROBOTS_TXT:
-            rules.setdefault(host, []).append(("ai_train", "robots_txt", content_signals(text)))
-        else:
-            rules.setdefault(host, []).append(("tdm_reservation", "tdmrep_json", tdm_rules(text)))
     rows = []
-    for row in captures.filter(pl.col("host").is_in(list(rules))).iter_rows(named=True):
+    for row in captures.iter_rows(named=True):
         signals = set()
         for signal, source, path_rules in rules[row["host"]]:
             rule = rule_for(path_rules, row["url"])

@@ -3,9 +3,14 @@
 import math
 
 import pandera.errors
+import pandera.polars as pa
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from llm_assets.artifacts import step
+from llm_assets.artifacts.step import TableWriter
 from llm_assets.artifacts.tables import TableInvalid, _violations, polars_schema, validate
 from llm_assets.graph import GRAPH
 
@@ -84,3 +89,30 @@ def test_validate_agrees_with_pandera(model):
     assert validate_accepts(model, frame.with_columns(pl.lit(frame[first][0]).alias(first))) == pandera_accepts(
         model, frame.with_columns(pl.lit(frame[first][0]).alias(first))
     )
+
+
+class Number(pa.DataFrameModel):
+    number: pl.Int64
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 40), max_size=8))
+def test_frames_are_written_like_one_frame(tmp_path_factory, sizes):
+    """The same bytes, whatever the sizes of the frames; no more than a row group and a frame are held."""
+    folder = tmp_path_factory.mktemp("t")
+    ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
+    frames = [
+        pl.DataFrame({"number": range(end - size, end)}, schema={"number": pl.Int64})
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "ROW_GROUP_ROWS", 16)
+        single, many = TableWriter(folder / "single.parquet", Number), TableWriter(folder / "many.parquet", Number)
+        single.frame(pl.DataFrame({"number": range(sum(sizes))}, schema={"number": pl.Int64}))
+        written = 0
+        for frame in many.frames(frames):
+            written += len(frame)
+            assert written - many.rows < 16
+        for writer in (single, many):
+            writer.close()
+    assert (folder / "single.parquet").read_bytes() == (folder / "many.parquet").read_bytes()

@@ -144,6 +144,18 @@ def check_scale(tmp_path):
     assert engines["ray"]["stages"].keys() == engines["local"]["stages"].keys()
 
 
+def check_growth(tmp_path):
+    words = ("--sizes", "1", "2", "--scale", "0.05", "--plot", str(tmp_path / "plot.svg"))
+    measured = ("build token_shards", "check token_shards *_corpus", "message")
+    result = run_benchmark("growth.py", tmp_path, *words, "--only", *measured)
+    for name in ("build token_shards", "check token_shards shards_match_corpus", "message"):
+        for size in ("1", "2"):
+            figures = result["operations"][name][size]
+            assert 0 < figures["anonymous_mb"] <= figures["peak_mb"] and figures["cpu"] > 0
+        assert result["growth"][name]["anonymous_mb"] < 1.5
+    assert "</svg>" in (tmp_path / "plot.svg").read_text()
+
+
 def check_trace(tmp_path):
     write_shards(tmp_path / "shards", [ENCODING.document(text) for text in TEXTS[:20]], 10_000)
     words = ("--tokens", "500", "5000", "--segment-tokens", "2000", "--answers", "2")
@@ -188,6 +200,7 @@ SMALL_RUNS = {
     "dagster_steps.py": check_dagster_steps,
     "extraction.py": check_extraction,
     "extraction_pages.py": check_extraction_pages,
+    "growth.py": check_growth,
     "loss_curve.py": check_loss_curve,
     "object_store.py": check_object_store,
     "policy_step.py": check_policy_step,

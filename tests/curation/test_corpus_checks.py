@@ -1,13 +1,23 @@
 """Checks of a corpus: each fails on a corpus that violates it, and reports pages, never the personal data on them."""
 
+import hashlib
+import statistics
+from collections import Counter
+
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from llm_assets.artifacts.sampling import Sample
 from llm_assets.artifacts.tables import polars_schema
+from llm_assets.curation import corpus_checks, deduplication
 from llm_assets.curation.corpus_checks import (
     LanguageBounds,
     LengthBounds,
     length_within,
+    median_of,
+    pages_with_personal_data,
     personal_data_left,
     target_language,
 )
@@ -77,6 +87,39 @@ def test_a_median_length_out_of_bounds_fails(corpus):
     assert not length_within(corpus("short", "shorter", ENGLISH * 10), {}, bounds).passed
     assert not length_within(corpus(ENGLISH * 10), {}, LengthBounds(median_characters=(1, 100))).passed
     assert length_within(corpus(), {}, bounds).summary == "no pages"
+
+
+@given(st.lists(st.integers(0, 50), min_size=1))
+def test_the_median_of_counts_is_that_of_the_values(lengths):
+    assert median_of(Counter(lengths)) == statistics.median(lengths)
+
+
+def test_in_a_large_corpus_checks_examine_a_sample(corpus, monkeypatch):
+    """Every page is faulty, and a third of them is examined."""
+    pages = corpus(*[f"Write to person{number}@secretmail.example. {GERMAN}" for number in range(300)])
+    ids = [hashlib.sha256(str(number).encode()).hexdigest()[:24] for number in range(300)]
+    path = pages.table("text")[0]
+    pl.read_parquet(path).with_columns(doc_id=pl.Series(ids)).write_parquet(path)
+    monkeypatch.setattr(corpus_checks.Sample, "of", classmethod(lambda cls, rows: Sample(16**8 // 3)))
+    urls, examined = pages_with_personal_data(pages, PersonalData(), Sample.of(300))
+    assert len(urls["email"]) == 20 and 60 < examined < 140
+    assert not personal_data_left(pages, {}, PersonalData()).passed
+    outcome = target_language(pages, {}, LanguageBounds(language=Language(targets=("de",)), min_share=0.9))
+    assert outcome.passed and outcome.numbers["pages"] == examined and "a sample of 300: ± " in outcome.summary
+    clean = personal_data_left(pages, {}, PersonalData(types=()))
+    assert clean.passed and clean.summary.startswith(f"no personal data found in a sample of {examined} of 300 pages")
+
+
+def test_of_very_many_texts_a_share_is_compared(corpus, monkeypatch):
+    """Equal texts have one digest, so both are compared or neither."""
+    twice = [f"{ENGLISH} {number}" for number in range(60)]
+    pages = corpus(*twice, *twice, pages=120, rejected=0)
+    bounds = DuplicateBounds(max_share=0.5)
+    assert duplicates_within(pages, {}, bounds).numbers["kept_twice"] == 120
+    monkeypatch.setattr(deduplication, "DIGESTS", 60)
+    outcome = duplicates_within(pages, {}, bounds)
+    assert not outcome.passed and 30 < outcome.numbers["kept_twice"] < 90 and outcome.numbers["kept_twice"] % 2 == 0
+    assert outcome.summary.endswith("; 50.00% of the texts were compared, so of two equal ones as many are found")
 
 
 def test_remaining_or_too_many_duplicates_fail(corpus):

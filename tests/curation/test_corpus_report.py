@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.views import draw_views
 from llm_assets.curation.corpus_report import CORPUS_REPORT, REPORT, VALUES, draw_report, report_config
-from llm_assets.curation.ledger import BALANCE
+from llm_assets.curation.ledger import BALANCE, imbalance
 from llm_assets.recipes import Blocklists, Language, Quality, Recipe, SampleWeb, laptop
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.sample_web.pages import HELD_OUT_SITE
+from llm_assets.sql import query, statement
 from tests.support.corpus import build_corpus, corpus_workspace
 
 
@@ -90,3 +92,25 @@ def test_a_search_only_site_is_in_the_corpus_and_withheld_from_training_by_its_h
     clusters = pl.concat([pl.read_parquet(path) for path in artifacts["deduplicated_text/c"].table("clusters")])
     hosts = clusters.with_columns(archive=pl.col("url").str.contains(HELD_OUT_SITE, literal=True))
     assert len(clusters) and not hosts["archive"].any()
+
+
+def test_captures_are_balanced_file_by_file(tmp_path):
+    """The same captures are found as in all files at once: a lost one, one that is there twice, one of no capture."""
+    tables = {"captures": {}, "text": {}, "rejects": {}}
+    for name in ("a", "b"):
+        places = [{"warc_file": name, "warc_offset": offset, "url": f"http://{name}/{offset}"} for offset in range(6)]
+        tables["captures"][name] = places
+        tables["text"][name] = [*places[:3], *([places[0]] if name == "b" else [])]
+        tables["rejects"][name] = places[3 : 5 if name == "a" else 6]
+    tables["rejects"]["b"].append({"warc_file": "b", "warc_offset": 99, "url": "http://b/99"})
+    artifacts = {}
+    for table, files in tables.items():
+        (tmp_path / table).mkdir()
+        for name, rows in files.items():
+            pl.DataFrame(rows).write_parquet(tmp_path / table / f"{name}.parquet")
+        artifacts[table] = SimpleNamespace(table=lambda _, table=table: sorted((tmp_path / table).glob("*.parquet")))
+    found = imbalance(artifacts["captures"], artifacts["text"], artifacts["rejects"])
+    assert found.select("warc_file", "warc_offset", "times").rows() == [("a", 5, 0), ("b", 0, 2), (None, None, 1)]
+    files = {"captures": "captures", "kept": "text", "rejects": "rejects"}
+    at_once = query(statement("balance"), **{name: artifacts[table].table(table) for name, table in files.items()})
+    assert found.equals(at_once)

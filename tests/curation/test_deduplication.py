@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.artifacts.identity import fingerprint
+from llm_assets.artifacts.tables import polars_schema
 from llm_assets.curation.deduplication import DEDUPLICATED_TEXT
 from llm_assets.curation.duplicate_clusters import find_clusters
 from llm_assets.curation.duplicate_matching import match_pages
@@ -259,7 +260,10 @@ def text(rng, length=60):
 
 def clusters_of(tmp_path, new, earlier=(), memory=1 << 30):
     """The cluster table of these signature files, checked against its schema."""
-    table = find_clusters(SignatureIndex.of(list(earlier), list(new)), RULES.bands, memory, tmp_path / "scratch")
+    index = SignatureIndex.of(list(earlier), list(new))
+    table = pl.concat(
+        [pl.DataFrame(schema=polars_schema(Cluster)), *find_clusters(index, RULES.bands, memory, tmp_path / "scratch")]
+    )
     Cluster.to_schema().validate(table)
     assert not (tmp_path / "scratch").exists()
     return table
@@ -319,6 +323,33 @@ def test_keys_on_disk_give_the_same_clusters(tmp_path):
     in_memory = clusters_of(tmp_path, paths)
     assert in_memory["cluster"].n_unique() == 200
     assert clusters_of(tmp_path, paths, memory=1 << 15).equals(in_memory)
+
+
+def test_members_of_clusters_are_in_memory_a_portion_at_a_time(tmp_path):
+    """Portions hold whole clusters: of 3 pages each, and of one of 40 that is larger than a portion."""
+    rng = random.Random(9)
+    texts = [text(rng) for _ in range(60)]
+    paths = [write(tmp_path / f"{i}.parquet", [*texts, *[texts[0]] * 12]) for i in range(3)]
+    index = SignatureIndex.of([], paths)
+    frames = list(find_clusters(index, RULES.bands, 20 * (1_000 + 16 * RULES.bands), tmp_path / "scratch"))
+    assert [len(frame) for frame in frames[:4]] == [39, 3, 18, 21] and max(map(len, frames[1:])) <= 21
+    assert pl.concat(frames).equals(clusters_of(tmp_path, paths))
+    assert sum(frame["cluster"].n_unique() for frame in frames) == 60
+
+
+def test_the_latest_capture_of_a_url_survives(tmp_path):
+    """`fetched_at` is read from the text table of the same WARC file."""
+    same = text(random.Random(3))
+    index = SignatureIndex.of(
+        [], [write(tmp_path / f"{name}.parquet", [same], urls=["http://h.example/"]) for name in ("a", "b", "c")]
+    )
+    for times in (["1", "2", "0"], ["0", "1", "2"]):
+        files = []
+        for name, time in zip("abc", times, strict=True):
+            pl.DataFrame({"fetched_at": [time]}).write_parquet(tmp_path / f"texts-{name}.parquet")
+            files.append(tmp_path / f"texts-{name}.parquet")
+        (table,) = find_clusters(index, RULES.bands, 1 << 30, tmp_path / "scratch", files)
+        assert table.filter("is_kept")["warc_file"].to_list() == ["abc"[times.index("2")]]
 
 
 def test_matching_agrees_with_comparing_all_pairs(tmp_path):

@@ -1,12 +1,16 @@
 """Pages over time: every state, clocks, moves and returns, each with WARC files written for it."""
 
+import shutil
+
 import polars as pl
 import pytest
 
 from llm_assets.corpus_pages import PAGE_VERSIONS, CorpusPages
+from llm_assets.curation import page_versions
 from llm_assets.curation.page_versions import in_order
 from llm_assets.recipes import Blocklists, Deduplication, Recipe, SampleWeb, WarcFiles
 from llm_assets.sample_web.score import CHANGES, score_versions
+from llm_assets.sql import query, statement
 from tests.support.corpus import build_corpus, corpus_workspace
 from tests.support.warcs import members, page, story
 
@@ -42,7 +46,7 @@ def versions(tmp_path):
         report = workspace.resolver().resolve("corpus_report", None)
         table = pl.concat([pl.read_parquet(path) for path in artifacts["page_versions"].table("versions")])
         current = CorpusPages(report.inputs, PAGE_VERSIONS)
-        return table, current.scan(["url", "crawl", "text"]).collect()
+        return table, pl.concat(current.batches(["url", "crawl", "text"]))
 
     return build
 
@@ -50,6 +54,34 @@ def versions(tmp_path):
 def states(table, url=URL):
     rows = table.filter(pl.col("url") == url).sort("version")
     return list(rows.select("crawl", "state", "ended_by").iter_rows())
+
+
+def test_versions_are_written_as_they_are_read(versions, monkeypatch, tmp_path):
+    """The same table, row by row, if a frame holds two rows; crawls without versions have an empty one."""
+    pages = [page(f"http://host.example/{number}", story(number)) for number in range(7)]
+    crawls = ([*pages[:5], page(URL, story(20))], [*pages, page(URL, story(21))], pages[:2])
+    table, current = versions(*crawls)
+    monkeypatch.setattr(page_versions, "INDEX_ROWS", 2)
+    shutil.rmtree(tmp_path / "store")
+    again, current_again = versions(*crawls)
+    assert again.equals(table) and current_again.equals(current) and len(table) == 9
+    assert table.group_by("crawl").len().sort("crawl").rows() == [("c0", 6), ("c1", 3)]
+
+
+def test_lost_pages_and_pages_that_are_read_twice_are_counted(tmp_path):
+    """Of three pages of the corpus, one is a version, one has another capture that is read, and one is lost."""
+    place = {"crawl": "c", "warc_file": "w"}
+    corpus = [{**place, "url": f"http://h/{n}", "warc_offset": n} for n in range(3)]
+    versions = [
+        {**place, "url": url, "warc_offset": offset, "state": "current", "in_corpus": True}
+        for url, offset in [("http://h/0", 0), ("http://h/1", 10), ("http://h/9", 20), ("http://h/9", 21)]
+    ]
+    files = {}
+    for name, rows in (("corpus", corpus), ("versions", versions)):
+        pl.DataFrame(rows).write_parquet(tmp_path / f"{name}.parquet")
+        files[name] = [tmp_path / f"{name}.parquet"]
+    problems = query(statement("unread_pages"), **files).sort("problem")
+    assert problems.rows() == [("lost", 1, ["http://h/2"]), ("read twice", 2, ["http://h/9"])]
 
 
 def test_a_changed_page_supersedes_its_earlier_version(versions):

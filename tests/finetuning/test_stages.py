@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from llm_assets import recipes
-from llm_assets.artifacts import Store, Workspace
+from llm_assets.artifacts import Store, Workspace, materialize
 from llm_assets.artifacts.checks import check_schemas
 from llm_assets.artifacts.identity import canonical
 from llm_assets.compute import LocalEngine
@@ -25,7 +25,7 @@ from llm_assets.json_requests import EndpointUnavailable
 from llm_assets.model.chat import Message
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.tools import SearchIndex
-from llm_assets.tools.search import INDEX, write_index
+from llm_assets.tools.search import INDEX, index_path, write_index
 from tests.support.finetuning_graph import ARCHIVE, ARCHIVE_WORD, GRAPH, PAGES, build, checked, recipe
 
 
@@ -66,6 +66,25 @@ def test_the_check_lists_pages_that_the_index_lacks(built, tmp_path):
     outcome = finds_itself(empty, inputs, search_index_config(recipe(), None))
     assert not outcome.passed and outcome.numbers["pages_found"] == 0
     assert outcome.failures[0].keys() == {"url", "query"} and len(outcome.failures) <= 20
+
+
+def test_an_index_in_segments_finds_the_same_pages(built):
+    folder, outcomes = built
+    workspace = Workspace(recipe(search_index={"segment_files": 1}), Store(folder), GRAPH, LocalEngine(1))
+    outcome = materialize(GRAPH["search_index"], None, workspace)
+    whole, segmented = outcomes["search_index"].artifact, outcome.artifact
+    assert sorted(segmented.record.files) == ["index-00000.sqlite", "index-00001.sqlite"]
+    for name in ("documents", "bytes", "passages"):
+        assert segmented.record.stats[name] == whole.record.stats[name]
+    result = finds_itself(segmented, outcome.resolution.inputs, outcome.resolution.config)
+    assert (
+        result.passed
+        and result.numbers
+        == finds_itself(whole, outcome.resolution.inputs, search_index_config(recipe(), None)).numbers
+    )
+    indexes = [SearchIndex(index_path(artifact)) for artifact in (whole, segmented)]
+    found = [{passage.url for passage in index.search(ARCHIVE_WORD, 100)} for index in indexes]
+    assert found[0] == found[1] and len(found[0]) == PAGES // 6
 
 
 def test_another_version_of_sqlite_changes_the_identity_of_the_index(built, monkeypatch):

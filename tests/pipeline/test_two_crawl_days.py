@@ -39,12 +39,12 @@ def test_search_and_training_read_exactly_the_current_pages_of_two_days(tmp_path
 def check_training_documents(artifacts, recipe, current, folder):
     """Training reads the current pages of hosts that are not search-only, and each document is its page's text."""
     inputs = Inputs(artifacts)
-    documents = shard_documents(inputs)
+    documents = shard_documents(inputs, ["url"])
     current_documents = documents.filter("current")
     assert set(current_documents["url"]) == {url for url in current["url"] if f"//{ARCHIVE}/" not in url}
     assert len(current_documents) < len(documents) and current_documents["url"].is_unique().all()
-    pages = CorpusPages(inputs, TRAINING_PAGES, recipe.training_pages()).scan(["url", "text"]).collect()
-    texts = dict(pages.iter_rows())
+    pages = CorpusPages(inputs, TRAINING_PAGES, recipe.training_pages()).batches(["url", "text"])
+    texts = {url: text for batch in pages for url, text in batch.iter_rows()}
     kept_folder = write_kept(documents, folder)
     folders = [artifacts[f"token_shards/{crawl}"].path for crawl in recipe.crawls]
     encoding = Encoding.load(artifacts["tokenizer"].path)

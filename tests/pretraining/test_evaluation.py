@@ -19,6 +19,7 @@ from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining import base_evaluation
+from llm_assets.pretraining import overlap as overlap_module
 from llm_assets.pretraining.base_figures import (
     NGRAM,
     XZ,
@@ -37,7 +38,7 @@ from llm_assets.pretraining.in_context import (
     make_problems,
     prompt_words,
 )
-from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
+from llm_assets.pretraining.overlap import SIZES, chunk_starts, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
 from llm_assets.sample_web.pages import HELD_OUT_SITE
@@ -113,6 +114,19 @@ def test_samples_of_a_parrot_occur_in_its_pages(parrot):
                 stream.tokens(match.position, match.length).tolist()
                 == completion.tokens[match.start : match.start + match.length]
             )
+
+
+def test_of_a_larger_corpus_evenly_spaced_chunks_are_searched(tmp_path, monkeypatch):
+    monkeypatch.setattr(overlap_module, "CHUNK", 100)
+    assert list(chunk_starts(1_000, 1_000)) == [*range(0, 1_000, 100)]
+    assert list(chunk_starts(1_001, 500)) == [0, 300, 600, 900]
+    # A tenth of the chunks: of sequences that occur once, about as many are found, each at its place.
+    write_shards(tmp_path, [np.random.default_rng(1).integers(0, 500, 10_000)], 20_000)
+    stream = TokenStream([tmp_path], "train")
+    samples = [stream.tokens(start, 20).tolist() for start in range(0, 9_900, 50)]
+    complete, part = find_overlap(samples, stream, 10_000), find_overlap(samples, stream, 1_000)
+    assert complete.share[16] == 1.0 and 0.05 < part.share[16] < 0.4
+    assert all(match is None or match == whole for match, whole in zip(part.matches, complete.matches, strict=True))
 
 
 def test_answers_end_with_a_word_and_a_line(parrot):

@@ -7,8 +7,9 @@ import pytest
 from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.recipes import Recrawl, SampleWeb, Tokenizer
+from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.tokens.token_shards import TOKEN_SHARDS
-from llm_assets.tokens.tokenizer import REPORT, TOKENIZER, TokenizerConfig, draw_report
+from llm_assets.tokens.tokenizer import REPORT, TOKENIZER, TokenizerConfig, corpus_texts, draw_report
 from tests.support.written_corpus import PAGES, build, small_recipe, texts, workspace
 
 HELD_OUT = ("archive.example",)
@@ -116,3 +117,15 @@ def test_the_config_holds_what_the_build_reads():
     config = TOKENIZER.config(recipe, None)
     assert set(Tokenizer.model_fields) - set(TokenizerConfig.model_fields) == {"crawls"}
     assert config.vocabulary == 400
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_the_texts_of_a_larger_corpus_are_chosen_by_hash(tmp_path, share):
+    PAGES["sample"] = [("news.example", text) for text in texts(80)]
+    corpus = build(workspace(tmp_path, small_recipe()), "clean_corpus").artifact
+    rows = pl.read_parquet(corpus.table("text"))
+    total = corpus.record.stats["text_bytes"]
+    chosen = list(corpus_texts([corpus], TrainingPages(), int(share * total)))
+    limit = int(int(share * total) / total * 16**8) if share < 1 else 16**8
+    assert chosen == [text for doc_id, text in rows.select("doc_id", "text").iter_rows() if int(doc_id[:8], 16) < limit]
+    assert len(chosen) == 80 or 10 < len(chosen) < 40

@@ -38,6 +38,21 @@ def test_case_and_accents_do_not_matter(index):
     assert index.search("ELODIE cafe")[0].url == ROWS[2][0]
 
 
+def test_segments_find_what_one_index_finds(tmp_path):
+    """Scores differ, since each segment has its own counts of words; here no word is in two segments."""
+    folder = tmp_path / "segments"
+    folder.mkdir()
+    for number in range(2):
+        write_index(folder / f"index-{number:05d}.sqlite", ROWS[2 * number : 2 * number + 2])
+    segments = SearchIndex(folder)
+    for url, text in ROWS:
+        assert segments.search(text)[0].url == url
+    assert {passage.url for passage in segments.search("Fenford", 3)} == {ROWS[0][0], ROWS[1][0], ROWS[3][0]}
+    assert len(segments.search("Fenford", 2)) == 2 and segments.search("Fenford Mondays") == []
+    with pytest.raises(SearchError, match="no such file"):
+        SearchIndex(tmp_path)
+
+
 def test_the_number_of_results_is_limited(index):
     assert len(index.search("Fenford", 2)) == 2
 
