@@ -11,12 +11,14 @@ first runs once on two files, so that compiling is not measured.
 
     python benchmarks/snapshot_plan.py --warc FOLDER --rates FILE
 
-processes the WARC files as they are and writes their rates: those that come with the project.
+writes the rates that come with the project: of all files as they are. A quarter of the files, in eight parts each,
+shows what does not grow with a crawl.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -28,7 +30,7 @@ from typing import Any
 
 from llm_assets.artifacts import Workspace, materialize
 from llm_assets.cli.crawl_forecast import CrawlForecast, Fleet, Snapshot, forecast
-from llm_assets.cli.crawl_rates import ONE_PROCESS, READS, CrawlRates, dump_rates, measured_rates
+from llm_assets.cli.crawl_rates import ONE_PROCESS, READS, CrawlRates, dump_rates, fixed_costs, measured_rates
 from llm_assets.compute import LocalEngine
 from llm_assets.compute.simulation import TaskLoad, simulate
 from llm_assets.graph import GRAPH, open_workspace
@@ -40,27 +42,29 @@ GROUPS = ("web", "curation", "tokens")
 
 
 def split_files(files: Sequence[Path], count: int, folder: Path) -> list[Path]:
-    """About `count` WARC files of about the same size with the records of `files`, cut before a capture's record."""
-    size = sum(path.stat().st_size for path in files) / count
-    parts = []
-    for path in files:
-        starts = sorted(capture.offset for capture in read_captures(path))
-        number = max(1, round(path.stat().st_size / size))
-        targets = [path.stat().st_size * place / number for place in range(1, number)]
+    """`count` WARC files of about the same size with the records of `files`, cut before a capture's record."""
+    sizes = [path.stat().st_size for path in files]
+    parts: list[Path] = []
+    for place, path in enumerate(files):
+        end = round(count * sum(sizes[: place + 1]) / sum(sizes))
+        number = max(1, end - len(parts))
+        starts = [capture.offset for capture in read_captures(path)]
+        targets = [sizes[place] * part / number for part in range(1, number)]
         cuts = [0, *(min(starts, key=lambda start, target=target: abs(start - target)) for target in targets)]
         data = path.read_bytes()
-        for first, end in zip(cuts, [*cuts[1:], len(data)], strict=True):
+        for first, last in zip(cuts, [*cuts[1:], len(data)], strict=True):
             parts.append(folder / f"{path.name.partition('.')[0]}-{len(parts):03}.warc.gz")
-            parts[-1].write_bytes(data[first:end])
+            parts[-1].write_bytes(data[first:last])
     return parts
 
 
 def process(files: Sequence[Path], folder: Path, workers: int, vocabulary: int) -> Workspace:
     """Build every stage from these WARC files to their tokens, in a store of its own."""
     warc = folder / "warc"
-    warc.mkdir(parents=True)
+    warc.mkdir(parents=True, exist_ok=True)
     for path in files:
-        (warc / path.name).symlink_to(path)
+        if not (warc / path.name).is_symlink():
+            (warc / path.name).symlink_to(path.resolve())
     os.environ["LLM_ASSETS_DATA"] = str(folder / "data")
     tokenizer = Tokenizer(vocabulary=vocabulary)
     recipe = Recipe(name="plan", crawls={CRAWL: WarcFiles(path=str(warc))}, tokenizer=tokenizer)
@@ -85,7 +89,7 @@ def compare_stages(predicted: CrawlForecast, actual: CrawlForecast) -> dict[str,
         assert ours.stage == real.stage
         stages[ours.stage] = {
             name: compare(getattr(ours, name), getattr(real, name))
-            for name in ("cpu_seconds", "written", "kept", "tokens")
+            for name in ("cpu_seconds", "written", "kept_pages", "tokens")
             if getattr(real, name) is not None
         }
     return stages
@@ -126,7 +130,7 @@ def engine_check(workspace: Workspace, stages: Sequence[str], workers: int) -> I
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     files = sorted(path for path in arguments.warc.iterdir() if ".warc" in path.name)
-    (folder / "parts").mkdir()
+    (folder / "parts").mkdir(exist_ok=True)
     parts = split_files(files, arguments.files + arguments.measured, folder / "parts")
     every = len(parts) / arguments.measured
     chosen = {parts[int(number * every)] for number in range(arguments.measured)}
@@ -170,6 +174,21 @@ def description(rates: CrawlRates) -> dict[str, float]:
     }
 
 
+def rates_of(arguments: argparse.Namespace, folder: Path) -> CrawlRates:
+    """The rates of all files, and what does not grow from a part of them in small files."""
+    files = sorted(path for path in arguments.warc.iterdir() if ".warc" in path.name)
+    (folder / "eighths").mkdir(exist_ok=True)
+    few = files[: max(1, len(files) // 4)]
+    small = split_files(few, 8 * len(few), folder / "eighths")
+
+    def build(paths: Sequence[Path], name: str) -> tuple[Workspace, str]:
+        return process(paths, folder / name, arguments.workers, arguments.vocabulary), CRAWL
+
+    build(small[:2], "warm")
+    whole = build(files, "whole")
+    return measured_rates(*whole, fixed_costs([build(small, "small"), whole]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--warc", type=Path, required=True, help="a folder of WARC files (.warc.gz)")
@@ -180,15 +199,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--cores", type=int, default=16, help="of the simulated machine")
     parser.add_argument("--vocabulary", type=int, default=4096)
+    parser.add_argument("--folder", type=Path, help="keep the stores here, and take over what is built in them")
     arguments = parser.parse_args()
     os.environ["LLM_ASSETS_TRACKING"] = "off"
-    with tempfile.TemporaryDirectory() as folder:
+    stores = contextlib.nullcontext(arguments.folder) if arguments.folder else tempfile.TemporaryDirectory()
+    with stores as folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
         if arguments.rates:
-            files = sorted(path for path in arguments.warc.iterdir() if ".warc" in path.name)
-            process(files[:2], Path(folder, "warm"), arguments.workers, arguments.vocabulary)
-            rates = measured_rates(process(files, Path(folder, "run"), arguments.workers, arguments.vocabulary), CRAWL)
             source = "measured with benchmarks/snapshot_plan.py, on one core"
-            arguments.rates.write_bytes(dump_rates(replace(rates, source=source)))
+            arguments.rates.write_bytes(dump_rates(replace(rates_of(arguments, Path(folder)), source=source)))
         if arguments.json:
             result = measure(arguments, Path(folder))
             print(json.dumps(result, indent=2))

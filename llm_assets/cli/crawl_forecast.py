@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from llm_assets.compute.simulation import Schedule, TaskLoad, simulate
 
-from .crawl_rates import DEDUPLICATION, READ_WARC, CrawlRates, StageRates
+from .crawl_rates import DEDUPLICATION, ONE_PROCESS, READ_WARC, READS, CrawlRates, StageRates
 from .plan_stages import BYTES_PER_TOKEN
 
 # WARC files of a snapshot: 100,000 in CC-MAIN-2026-17 (500,000 files of five kinds in its segments, as its mirror at
@@ -83,7 +83,7 @@ class Fleet:
 
 @dataclass(frozen=True)
 class StageForecast:
-    """What a stage takes. pages: that it goes through. kept, tokens: after it; None for a stage that rejects nothing.
+    """What a stage takes. pages: that it goes through. kept_pages, tokens: after it; None if it rejects nothing.
 
     shared_seconds, single_seconds: CPU-seconds of the tasks that the cores share, and of one process. seconds: from the
     stage's start to its end; straggling: the part of it in which a core has no task left, averaged over the cores.
@@ -93,7 +93,7 @@ class StageForecast:
 
     stage: str
     pages: float
-    kept: float | None
+    kept_pages: float | None
     tokens: float | None
     shared_seconds: float
     single_seconds: float
@@ -163,32 +163,35 @@ def kept_of_duplicates(rates: CrawlRates, pages: float) -> float:
     It falls as the measured duplicates grow, but not below what FineWeb kept of whole snapshots, or the measured share
     where that is lower.
     """
-    measured = rates.duplicates.kept(1.0)
+    measured = rates.duplicates.kept_share(1.0)
     least = min(KEPT_OF_A_SNAPSHOT, measured)
-    return max(least, rates.duplicates.kept(pages / rates.captures)) / measured
+    return max(least, rates.duplicates.kept_share(pages / rates.captures)) / measured
 
 
 def _stages(rates: CrawlRates, snapshot: Snapshot, fleet: Fleet, draw: random.Random) -> Iterator[StageForecast]:
     tables: dict[str, float] = {}  # bytes of each artifact's tables
-    left = 1.0  # share of pages, of those that the measured shares give, since deduplication
+    left = kept_of_duplicates(rates, snapshot.pages)
+    deduplicated = list(READS)[list(READS).index(DEDUPLICATION) :]
     for stage in rates.stages:
-        pages = snapshot.pages * stage.pages * left
-        warc_bytes = snapshot.bytes if stage.stage in READ_WARC else 0.0
+        name = stage.stage
+        pages = snapshot.pages * stage.pages * (left if READS[name][0] in deduplicated else 1.0)
+        warc_bytes = snapshot.bytes if name in READ_WARC else 0.0
         units = warc_bytes or pages
-        if stage.stage == DEDUPLICATION:
-            left = kept_of_duplicates(rates, snapshot.pages)
-        tables[stage.stage] = units * stage.written
-        read = sum(tables.get(name, 0.0) for name in READ_BY.get(stage.stage, ())) + warc_bytes
-        written = tables[stage.stage] + (warc_bytes if stage.stage == "raw_warc" else 0.0)
+        captures = snapshot.pages * (left if name in deduplicated else 1.0)
+        tables[name] = units * stage.written
+        read = sum(tables.get(other, 0.0) for other in READ_BY.get(name, ())) + warc_bytes
+        written = tables[name] + (warc_bytes if name == "raw_warc" else 0.0)
+        in_tasks = stage.task.of(units, snapshot.files) if stage.spread else 0.0
+        in_one_process = in_tasks if name in ONE_PROCESS else 0.0
         loads = _loads(stage, units / snapshot.files, (read + written) / snapshot.files, snapshot.files, draw)
-        text_bytes = None if stage.text_bytes is None else snapshot.pages * stage.text_bytes * left
+        text_bytes = None if stage.text_bytes is None else captures * stage.text_bytes
         yield StageForecast(
-            stage=stage.stage,
+            stage=name,
             pages=pages,
-            kept=None if stage.kept is None else snapshot.pages * stage.kept * left,
+            kept_pages=None if stage.kept_pages is None else captures * stage.kept_pages,
             tokens=None if text_bytes is None else text_bytes / (rates.bytes_per_token or BYTES_PER_TOKEN),
-            shared_seconds=units * stage.task_seconds,
-            single_seconds=units * stage.single_seconds + stage.fixed_seconds,
+            shared_seconds=in_tasks - in_one_process,
+            single_seconds=in_one_process + stage.single.of(units),
             schedule=simulate(loads, fleet.cores, fleet.bytes_per_second),
             read=read,
             written=written,
@@ -196,8 +199,7 @@ def _stages(rates: CrawlRates, snapshot: Snapshot, fleet: Fleet, draw: random.Ra
 
 
 def _loads(stage: StageRates, units: float, moved: float, count: int, draw: random.Random) -> Iterator[TaskLoad]:
-    """The tasks of a stage, one per file; units: of a file. None for a stage without tasks that the cores share."""
-    if not stage.spread:
-        return
-    for _ in range(count):
-        yield TaskLoad(units * stage.task_seconds * draw.choice(stage.spread), moved)
+    """The tasks of a stage that the cores share, one per file. units, moved: of a file."""
+    if stage.spread and stage.stage not in ONE_PROCESS:
+        for _ in range(count):
+            yield TaskLoad(stage.task.of(units) * draw.choice(stage.spread), moved)

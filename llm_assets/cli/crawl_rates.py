@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -42,24 +42,53 @@ TEXT_STAGES = ("extracted_text", "language_filtered_text", "quality_filtered_tex
 
 
 @dataclass(frozen=True)
-class StageRates:
-    """What a stage takes per unit: a page that it goes through, or for `READ_WARC` a byte of the WARC files.
+class Cost:
+    """CPU-seconds: `fixed` whatever the size, and `rate` per unit."""
 
-    pages: that it goes through, and kept: that are left after it, both per capture of the crawl (None if it rejects
-    nothing). text_bytes: of the kept pages' texts, per capture. task_seconds: CPU-seconds of the tasks that the cores
-    share, per unit. spread: the time of each measured task, as a multiple of what `task_seconds` gives.
-    single_seconds: CPU-seconds of what one process does, per unit. fixed_seconds: the same, whatever the size.
-    written: bytes of the artifact, without WARC files, per unit.
+    fixed: float
+    rate: float
+
+    def of(self, units: float, count: int = 1) -> float:
+        """Of `count` pieces that have so many units together."""
+        return count * self.fixed + units * self.rate
+
+    @classmethod
+    def measured(cls, seconds: float, units: float, count: int, fixed: float) -> Cost:
+        """What `count` pieces with so many units together took. fixed: of one, as known from other measurements.
+
+        Of small pieces it is at most a half of what they took, so that large ones are not taken to cost nothing.
+        """
+        fixed = min(fixed, seconds / 2 / max(count, 1))
+        return cls(fixed, (seconds - count * fixed) / max(units, 1))
+
+    @classmethod
+    def fitted(cls, points: Sequence[tuple[float, float]]) -> Cost:
+        """The line through (units, seconds) with the least squared error, of those that neither fall nor begin below 0."""
+        units, seconds = (sum(values) / len(points) for values in zip(*points, strict=True))
+        variance = sum((point[0] - units) ** 2 for point in points)
+        rate = sum((point[0] - units) * (point[1] - seconds) for point in points) / variance if variance else 0.0
+        if rate * units > seconds or not variance:
+            return cls(0.0, seconds / max(units, 1))
+        return cls(seconds - max(rate, 0.0) * units, max(rate, 0.0))
+
+
+@dataclass(frozen=True)
+class StageRates:
+    """What a stage takes. Units are the pages that it goes through, or for `READ_WARC` the bytes of the WARC files.
+
+    pages: that it goes through; kept_pages: that are left after it (None if it rejects nothing); text_bytes: of their
+    texts; all three per capture of the crawl. task: of each file's task. spread: what each measured task took, as a
+    multiple of this. single: of what one process does beside them. written: bytes of the artifact, without WARC files,
+    per unit.
     """
 
     stage: str
     pages: float
-    kept: float | None
+    kept_pages: float | None
     text_bytes: float | None
-    task_seconds: float
+    task: Cost
     spread: tuple[float, ...]
-    single_seconds: float
-    fixed_seconds: float
+    single: Cost
     written: float
 
 
@@ -73,7 +102,7 @@ class DuplicateGrowth:
     odds: float
     growth: float
 
-    def kept(self, times: float) -> float:
+    def kept_share(self, times: float) -> float:
         """The share of pages that are kept of a crawl of `times` as many pages."""
         return 1.0 / (1.0 + self.odds * times**self.growth)
 
@@ -108,12 +137,30 @@ def dump_rates(rates: CrawlRates) -> bytes:
     return _RATES.dump_json(rates, indent=1) + b"\n"
 
 
-def measured_rates(workspace: Workspace, crawl: str) -> CrawlRates:
+FixedCosts = Mapping[str, tuple[float, float]]  # CPU-seconds of one task, and of what one process does, by stage
+
+
+def measured_rates(workspace: Workspace, crawl: str, fixed: FixedCosts | None = None) -> CrawlRates:
     """The rates of a crawl whose artifacts up to `clean_corpus` are in the store, as they were last built.
 
-    Raises NotBuilt if one of them is missing. Those that need a tokenizer may be missing; their rates then are too.
+    fixed: what does not grow with the crawl, which one crawl does not show; None takes that of the usual rates. Raises
+    NotBuilt if an artifact is missing. Those that need a tokenizer may be missing; their rates then are too.
     """
-    return _Measurement(workspace, crawl).rates()
+    if fixed is None:
+        fixed = {stage.stage: (stage.task.fixed, stage.single.fixed) for stage in usual_rates().stages}
+    return _Measurement(workspace, crawl).rates(fixed)
+
+
+def fixed_costs(crawls: Sequence[tuple[Workspace, str]]) -> FixedCosts:
+    """What does not grow with a crawl, from several crawls of different sizes whose files have different sizes."""
+    measurements = [_Measurement(*crawl) for crawl in crawls]
+    costs = {}
+    for stage in READS:
+        works = [measurement.work(measurement.artifact(stage)) for measurement in measurements]
+        tasks = [(work.units[name], seconds) for work in works for name, seconds in work.tasks.items()]
+        task = Cost.fitted(tasks).fixed if tasks else 0.0
+        costs[stage] = task, Cost.fitted([(sum(work.units.values()), work.single) for work in works]).fixed
+    return costs
 
 
 def largest_crawl(workspace: Workspace, snapshot: str) -> str | None:
@@ -129,6 +176,18 @@ def largest_crawl(workspace: Workspace, snapshot: str) -> str | None:
         if raw is not None and source.get("kind") in ("common_crawl", "warc_files", "crawl"):
             sizes[crawl] = source.get("snapshot") == snapshot, int(raw.record.stats.get("warc_bytes", 0))
     return max(sizes, key=lambda name: (sizes[name], name), default=None)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a stage did. pages: that it went through. units: of each file. tasks: CPU-seconds of each file's task.
+    single: CPU-seconds of what one process did beside them.
+    """
+
+    pages: int
+    units: dict[str, int]
+    tasks: dict[str, float]
+    single: float
 
 
 @dataclass(frozen=True)
@@ -171,9 +230,10 @@ class _Measurement:
         named = self.artifact("raw_warc").record.files
         return {name: named[f"warc/{name}"].bytes for name in self.captures}
 
-    def rates(self) -> CrawlRates:
+    def rates(self, fixed: FixedCosts) -> CrawlRates:
         raw = self.artifact("raw_warc").record
         source = raw.fields["config"]["source"]
+        stages = [stage for stage in READS if self._latest(stage) is not None or stage in TEXT_STAGES]
         return CrawlRates(
             source=f"crawl {self.crawl}, built {str(raw.timings.get('finished_at', ''))[:10]}",
             snapshot=source.get("snapshot", ""),
@@ -182,43 +242,39 @@ class _Measurement:
             captures=sum(self.captures.values()),
             bytes_per_token=self.bytes_per_token(),
             duplicates=self.duplicates(),
-            stages=tuple(self.stages()),
+            stages=tuple(self.stage(self.artifact(stage), *fixed.get(stage, (0.0, 0.0))) for stage in stages),
         )
 
-    def stages(self) -> Iterator[StageRates]:
-        for stage, (asset, table) in READS.items():
-            artifact = self._latest(stage)
-            if artifact is not None or stage in TEXT_STAGES:
-                pages = self.rows(asset, table)
-                yield self.stage(self.artifact(stage), {name: pages[name] for name in self.warc_bytes})
-
-    def stage(self, artifact: Artifact, pages: dict[str, int]) -> StageRates:
-        """The rates of one stage. pages: that it goes through, by WARC file."""
+    def work(self, artifact: Artifact) -> _Work:
+        """What the records say of the stage that built an artifact."""
         record, name = artifact.record, artifact.record.asset
-        units = self.warc_bytes if name in READ_WARC else pages
-        total, captures = max(sum(units.values()), 1), sum(self.captures.values())
+        pages = self.rows(*READS[name])
+        units = self.warc_bytes if name in READ_WARC else {file: pages[file] for file in self.warc_bytes}
         seconds = {task: float(timings["cpu_seconds"]) for task, timings in record.tasks.items()}
-        shared = {task: value for task, value in seconds.items() if task in units}
-        outside = max(0.0, float(record.timings["cpu_seconds"]) - sum(seconds.values()))
-        single = sum(seconds.values()) - sum(shared.values())
-        if name in ONE_PROCESS:
-            single, shared = sum(seconds.values()), {}
-        if not shared:  # nothing is done by file, so all of it grows with the crawl
-            single, outside = single + outside, 0.0
-        rate = sum(shared.values()) / total
+        of_files = {task: value for task, value in seconds.items() if task in units}
+        single = max(float(record.timings["cpu_seconds"]), sum(seconds.values())) - sum(of_files.values())
+        return _Work(sum(pages[file] for file in self.warc_bytes), units, of_files, single)
+
+    def stage(self, artifact: Artifact, task_fixed: float, single_fixed: float) -> StageRates:
+        """The rates of one stage; the last two are what does not grow of a task, and of what one process does."""
+        record, name = artifact.record, artifact.record.asset
+        work, captures = self.work(artifact), sum(self.captures.values())
+        total = sum(work.units.values())
+        task = Cost.measured(sum(work.tasks.values()), total, len(work.tasks), task_fixed)
         own_bytes = sum(entry.bytes for file, entry in record.files.items() if not file.startswith("warc/"))
         has_text = name in TEXT_STAGES
-        kept = {"filtered_urls": "urls"}.get(name, "text" if has_text else "")
+        table = {"filtered_urls": "urls"}.get(name, "text" if has_text else "")  # of the pages that are left
         return StageRates(
             stage=name,
-            pages=sum(pages.values()) / captures,
-            kept=record.rows[kept] / captures if kept else None,
+            pages=work.pages / captures,
+            kept_pages=record.rows[table] / captures if table else None,
             text_bytes=_text_bytes(artifact) / captures if has_text else None,
-            task_seconds=rate,
-            spread=tuple(round(shared[task] / (rate * units[task]), 3) for task in sorted(shared) if units[task]),
-            single_seconds=single / total,
-            fixed_seconds=outside,
-            written=own_bytes / total,
+            task=task,
+            spread=tuple(
+                round(seconds / task.of(work.units[file]), 3) for file, seconds in sorted(work.tasks.items()) if seconds
+            ),
+            single=Cost.measured(work.single, total, 1, single_fixed),
+            written=own_bytes / max(total, 1),
         )
 
     def bytes_per_token(self) -> float:

@@ -52,7 +52,7 @@ def crawl_table(planned: CrawlForecast) -> Any:
 def _cells(stage: StageForecast) -> Iterator[str]:
     yield stage.stage
     yield large_number(stage.pages)
-    yield "" if stage.kept is None else large_number(stage.kept)
+    yield "" if stage.kept_pages is None else large_number(stage.kept_pages)
     yield "" if stage.tokens is None else large_number(stage.tokens)
     yield f"{stage.cpu_seconds / 3600:,.1f}"
     yield duration(stage.single_seconds)

@@ -151,9 +151,9 @@ def _process_message(event: dict[str, Any], checkpoint: int | None) -> str:
     """Which of several processes failed, how, and what was saved."""
     end = f"was killed by {event['signal']}" if event["signal"] else f"ended with exit code {event['exit_code']}"
     reason = " (out of memory, most often)" if event["signal"] == "SIGKILL" else "; see its output for the reason"
-    kept = "no checkpoint was saved yet" if checkpoint is None else f"the checkpoint of step {checkpoint} is kept"
+    saved = "no checkpoint was saved yet" if checkpoint is None else f"the checkpoint of step {checkpoint} is kept"
     continues = "" if checkpoint is None else ", and the next run, with any number of processes, continues from there"
-    return f"process {event['rank']} on {event['host']} {end}{reason}; {kept}{continues}"
+    return f"process {event['rank']} on {event['host']} {end}{reason}; {saved}{continues}"
 
 
 def _exit_code_message(code: int) -> str:

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_assets.artifacts import NotBuilt, materialize
 from llm_assets.cli import cli
@@ -19,6 +21,7 @@ from llm_assets.cli.crawl_rates import (
     DEDUPLICATION,
     ONE_PROCESS,
     READS,
+    Cost,
     DuplicateGrowth,
     largest_crawl,
     measured_rates,
@@ -59,8 +62,8 @@ def test_the_forecast_of_the_measured_crawl_is_its_record(workspace):
         assert stage.cpu_seconds == pytest.approx(record.timings["cpu_seconds"], rel=0.01, abs=2e-3)
         own_bytes = sum(entry.bytes for name, entry in record.files.items() if not name.startswith("warc/"))
         assert stage.written - (rates.warc_bytes if stage.stage == "raw_warc" else 0) == pytest.approx(own_bytes)
-        if "kept" in record.stats and stage.kept is not None:
-            assert stage.kept == pytest.approx(record.stats["kept"])
+        if "kept" in record.stats and stage.kept_pages is not None:
+            assert stage.kept_pages == pytest.approx(record.stats["kept"])
             assert stage.pages == pytest.approx(record.stats["pages"])
     assert [stage.schedule.seconds for stage in planned.stages if stage.stage in ONE_PROCESS] == [0.0, 0.0]
     assert planned.cpu_seconds < planned.seconds * 2 and planned.seconds < planned.cpu_seconds * 2
@@ -75,13 +78,13 @@ def test_a_crawl_of_the_snapshot_is_preferred_and_an_unbuilt_one_is_an_error(wor
 def test_duplicates_grow_to_what_whole_snapshots_have(workspace):
     growth = measured_rates(workspace, "mine").duplicates
     # One page of eight is a duplicate. Half of the pages hold the pair with probability 1/4.
-    assert growth.odds == pytest.approx(1 / 7) and growth.kept(1.0) == pytest.approx(7 / 8)
-    assert growth.kept(0.5) == pytest.approx((4 - 1 / 4) / 4)
+    assert growth.odds == pytest.approx(1 / 7) and growth.kept_share(1.0) == pytest.approx(7 / 8)
+    assert growth.kept_share(0.5) == pytest.approx((4 - 1 / 4) / 4)
     rates = replace(usual_rates(), captures=1000, duplicates=growth)
     assert kept_of_duplicates(rates, 1000) == pytest.approx(1.0)
     shares = [kept_of_duplicates(rates, pages) for pages in (1000, 2000, 4000, 1e6, 1e9)]
     assert shares == sorted(shares, reverse=True) and shares[-1] == pytest.approx(KEPT_OF_A_SNAPSHOT * 8 / 7)
-    assert DuplicateGrowth(0.0, 0.0).kept(1e6) == 1.0
+    assert DuplicateGrowth(0.0, 0.0).kept_share(1e6) == 1.0
 
 
 def test_more_files_take_more_and_more_cores_take_less_time():
@@ -99,10 +102,30 @@ def test_more_files_take_more_and_more_cores_take_less_time():
 
 def test_pages_that_duplicates_cost_are_missing_in_the_stages_after_them():
     planned = {stage.stage: stage for stage in forecast(usual_rates(), Snapshot(SNAPSHOT, 1000), Fleet(8)).stages}
-    assert planned["clean_corpus"].pages == pytest.approx(planned[DEDUPLICATION].kept)
-    assert planned[NEEDS_A_TOKENIZER].pages == pytest.approx(planned["clean_corpus"].kept)
-    kept = [planned[name].kept for name in ("extracted_text", "quality_filtered_text", DEDUPLICATION, "clean_corpus")]
-    assert kept == sorted(kept, reverse=True)
+    assert planned["clean_corpus"].pages == pytest.approx(planned[DEDUPLICATION].kept_pages)
+    assert planned[NEEDS_A_TOKENIZER].pages == pytest.approx(planned["clean_corpus"].kept_pages)
+    stages = ("extracted_text", "quality_filtered_text", DEDUPLICATION, "clean_corpus")
+    pages = [planned[name].kept_pages for name in stages]
+    assert pages == sorted(pages, reverse=True)
+
+
+@given(st.floats(0.0, 5.0), st.floats(1e-6, 1.0), st.lists(st.integers(1, 10**6), min_size=2, max_size=8, unique=True))
+def test_pieces_of_different_sizes_show_what_does_not_grow(fixed, rate, sizes):
+    fitted = Cost.fitted([(size, fixed + rate * size) for size in sizes])
+    assert fitted.of(sum(sizes), len(sizes)) == pytest.approx(len(sizes) * fixed + rate * sum(sizes), rel=1e-6)
+    assert fitted.fixed == pytest.approx(fixed, rel=1e-3, abs=1e-6 * rate * max(sizes))
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**6), st.floats(0.0, 1e3)), min_size=1, max_size=8))
+def test_no_cost_is_negative(points):
+    fitted = Cost.fitted(points)
+    assert fitted.fixed >= 0 and fitted.rate >= 0
+
+
+@given(st.floats(1e-3, 1e4), st.integers(1, 10**9), st.integers(1, 50), st.floats(0.0, 1e3))
+def test_a_measured_cost_adds_up_to_what_was_measured(seconds, units, count, fixed):
+    cost = Cost.measured(seconds, units, count, fixed)
+    assert cost.of(units, count) == pytest.approx(seconds) and 0 <= cost.fixed <= seconds / count / 2 * (1 + 1e-9)
 
 
 @pytest.fixture

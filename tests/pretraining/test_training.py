@@ -139,7 +139,7 @@ def processes_of(job_file, rank):
 
 
 def test_a_process_of_two_machines_is_killed_and_one_process_continues(corpus, uninterrupted, tmp_path, monkeypatch):
-    """Two machines with two processes each meet at an address; then one process goes on from their checkpoint."""
+    """Two machines with two processes each meet at an address; then one process continues from their checkpoint."""
     program = PROJECT / "tests" / "support" / "every_node.py"
     monkeypatch.setenv("LLM_ASSETS_LAUNCH", f"{sys.executable} {program}")
     for name, value in {"NNODES": "2", "RDZV_BACKEND": "c10d", "LOCAL_ADDR": "127.0.0.1"}.items():
