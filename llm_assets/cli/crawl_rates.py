@@ -63,7 +63,7 @@ class Cost:
 
     @classmethod
     def fitted(cls, points: Sequence[tuple[float, float]]) -> Cost:
-        """The line through (units, seconds) with the least squared error, of those that neither fall nor begin below 0."""
+        """The line through (units, seconds) with the least squared error that neither falls nor begins below 0."""
         units, seconds = (sum(values) / len(points) for values in zip(*points, strict=True))
         variance = sum((point[0] - units) ** 2 for point in points)
         rate = sum((point[0] - units) * (point[1] - seconds) for point in points) / variance if variance else 0.0
