@@ -2,18 +2,21 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 from pydantic import BaseModel
 
 from docs.generate import pages
 from llm_assets.artifacts.store import NO_PARTITION
 from llm_assets.cli import cli
+from llm_assets.compute.launch import TORCHRUN
 from llm_assets.evaluation.checking import CHECKERS
 from llm_assets.evaluation.problems import FAMILIES
 from llm_assets.graph import GRAPH
@@ -306,6 +309,23 @@ def test_python_programs_and_their_options_exist(path):
         source = program.read_text() + (PROJECT / "benchmarks" / "model_shape.py").read_text()
         for option in (word.partition("=")[0] for word in words if word.startswith("--")):
             assert f'"{option}"' in source, f"{path.name}: {words[0]} has no option {option}"
+
+
+def test_templates_of_several_machines_are_well_formed_and_name_what_exists():
+    path = PROJECT / "docs/how-to/several-machines.md"
+    templates = {fence.language: fence.text for fence in fences(path) if fence.language}
+    service, job = yaml.safe_load_all(templates["yaml"])
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    for script in (templates["bash"], container["args"][0]):
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    modules = re.findall(r"-m (llm_assets[\w.]+)", container["args"][0])
+    assert modules == [TORCHRUN, "llm_assets.pretraining.base_checkpoint_process"]
+    assert all((PROJECT / f"{module.replace('.', '/')}.py").exists() for module in modules)
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert int(variables["PET_NNODES"]) == job["spec"]["completions"] == job["spec"]["parallelism"]
+    assert variables["PET_RDZV_ENDPOINT"].startswith(f"{job['metadata']['name']}-0.{service['metadata']['name']}:")
+    for asset in re.findall(r"--select '?\*?(\w+)", templates["bash"] + container["args"][0]):
+        assert asset in GRAPH.stages
 
 
 def test_the_tutorial_shows_every_step_of_the_tour():

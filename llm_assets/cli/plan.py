@@ -1,9 +1,10 @@
-"""``llm-assets plan``: what training a base model will take."""
+"""``llm-assets plan``: what training a base model, or curating a snapshot of Common Crawl, will take."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import click
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.progress import human_size
-from llm_assets.compute.engine import cores
+from llm_assets.compute.engine import cores as available_cores
 from llm_assets.dialogue.splits import TRAIN
 from llm_assets.graph import open_workspace
 from llm_assets.model.devices import DEVICES, PLANNED_MFU, Machine, Prediction, find_device, predict
@@ -28,7 +29,9 @@ from llm_assets.training.division import Demand, divide, training_kind
 from llm_assets.training.start import start_folder
 from llm_assets.training.training_run import optimisation
 
+from .crawl_forecast import CORE_HOUR_PRICE, STORAGE_PRICE, Fleet
 from .options import recipe_option
+from .plan_crawl import GIGABIT, print_crawl_plan
 from .plan_memory import memory_table
 from .plan_stages import Forecast, MachineSpeed, duration, stage_table
 
@@ -55,6 +58,7 @@ COLUMNS = (
 # Up to four epochs, repeated tokens are almost as good as new ones (Muennighoff et al., arXiv:2305.16264, section 6).
 MOST_EPOCHS = 4
 WIDTH = 180  # columns of the table where the output is no terminal
+CRAWL_OPTIONS = ("--files", "--cores", "--bandwidth", "--rates")
 
 
 @dataclass(frozen=True)
@@ -122,16 +126,82 @@ def vocabulary_of(recipe: Recipe) -> int:
 @click.option(
     "--tokens", default=None, type=click.IntRange(1), help="Tokens to train on.  [default: as the recipe says]"
 )
+@click.option(
+    "--crawl",
+    "snapshot",
+    default=None,
+    metavar="SNAPSHOT",
+    help="Plan the curation of this snapshot of Common Crawl, such as CC-MAIN-2026-43, in place of training.",
+)
+@click.option(
+    "--files", default=None, type=click.IntRange(1), help="With --crawl: number of its WARC files.  [default: all]"
+)
+@click.option("--cores", default=None, type=click.IntRange(1), help="With --crawl: cores.  [default: this machine's]")
+@click.option(
+    "--bandwidth",
+    default=None,
+    type=click.FloatRange(0, min_open=True),
+    help="With --crawl: Gbit/s of the network between cores, store and Common Crawl, together.  [default: no network, "
+    "as on one machine that has the files]",
+)
+@click.option(
+    "--rates",
+    "measured",
+    default=None,
+    metavar="CRAWL",
+    help="With --crawl: the crawl whose measured rates are used.  [default: of the built crawls with WARC files, one "
+    "of the same snapshot, or the largest; without any, rates that come with the project]",
+)
+@click.option("--core-price", default=CORE_HOUR_PRICE, show_default=True, help="With --crawl: dollars per core-hour.")
+@click.option(
+    "--storage-price", default=STORAGE_PRICE, show_default=True, help="With --crawl: dollars per GB and month."
+)
 @recipe_option
-def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | None, recipe: str | None) -> None:
+def plan(
+    depths: tuple[int, ...],
+    device: str,
+    processes: int,
+    tokens: int | None,
+    snapshot: str | None,
+    files: int | None,
+    cores: int | None,
+    bandwidth: float | None,
+    measured: str | None,
+    core_price: float,
+    storage_price: float,
+    recipe: str | None,
+) -> None:
     """Predict what training takes: the base model, and each training stage after it.
 
     Shows parameters, tokens, FLOPs, memory, time and cost, and the files of pages that the tokens need. Nothing is
-    trained.
+    trained. With --crawl: pages, tokens, CPU-hours, storage, transfer, time and cost of curating a snapshot of Common
+    Crawl, from its WARC files to tokens.
     """
     from rich.console import Console
+
+    console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
+    if snapshot is None:
+        given = (files, cores, bandwidth, measured)
+        if named := [name for name, value in zip(CRAWL_OPTIONS, given, strict=True) if value]:
+            raise click.UsageError(f"{', '.join(named)}: only with --crawl")
+        print_training_plan(console, depths, Machine(device, processes, available_cores()), tokens, recipe)
+        return
+    if not re.fullmatch(r"CC-MAIN-\d{4}-\d{2}", snapshot):
+        raise click.UsageError(f"--crawl {snapshot!r}: not the id of a snapshot, such as CC-MAIN-2026-43")
+    if depths or tokens:
+        raise click.UsageError("--depth, --tokens: of a training run, not with --crawl")
+    speed = None if bandwidth is None else bandwidth * GIGABIT
+    fleet = Fleet(cores or available_cores(), speed, core_price, storage_price)
+    print_crawl_plan(console, open_workspace(recipe), snapshot, files, fleet, measured)
+
+
+def print_training_plan(
+    console: Console, depths: tuple[int, ...], machine: Machine, tokens: int | None, recipe: str | None
+) -> None:
+    """Print what training takes: models of these depths, and of no depth the recipe's and its later stages too."""
     from rich.table import Table
 
+    device, processes = machine.device, machine.processes
     # The laptop recipe's small vocabulary and context say little about a GPU.
     takes_default = recipe is None and device != "cpu" and not os.environ.get("LLM_ASSETS_RECIPE")
     workspace = open_workspace("gpu" if takes_default else recipe)
@@ -142,7 +212,6 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
     planned = list(candidates(workspace.recipe, shape, depths, tokens))
     for candidate in planned:
         add_row(table, candidate, device, processes)
-    console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
     console.print(table)
     console.print(
         f"vocabulary {shape.vocabulary:,}, context {shape.context:,}, {processes} x {device}"
@@ -197,7 +266,8 @@ def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> 
     batch_tokens = sequences * shape.context
     try:
         kind = candidate.kind(device, processes)
-        prediction = predict(shape, steps * batch_tokens, batch_tokens, Machine(device, processes, cores()), kind)
+        machine = Machine(device, processes, available_cores())
+        prediction = predict(shape, steps * batch_tokens, batch_tokens, machine, kind)
     except ModelError:
         if find_device(device) is None:
             raise

@@ -15,7 +15,7 @@ class TrainingDevices:
     """The devices of training and evaluation processes. They override the recipe.
 
     gpus: numbers of the GPUs, such as ``0,1``; empty for all GPUs, ``none`` for the CPU.
-    processes: number of training processes, one per GPU; 0 takes the recipe's number.
+    processes: number of training processes on each machine, one per GPU; 0 takes the recipe's number.
     precision: of matrix products; ``auto`` is bf16 on a GPU that supports it, else fp32.
     """
 

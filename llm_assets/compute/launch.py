@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,16 +14,19 @@ from typing import Any
 
 from llm_assets.artifacts.record import write_atomic
 
-from . import PROGRESS
+from . import PROCESS_FAILED, PROGRESS
 from .allocator import ALLOCATOR
 from .devices import TrainingDevices
 from .forks import can_fork, run_module
 from .jobs import dump_job
+from .nodes import STARTED_ON, Nodes
 
 # Runs a command with an environment until it ends; returns its exit code. Dagster's launcher uses Pipes.
 Launcher = Callable[[list[str], Mapping[str, str]], int]
-TORCHRUN = "torch.distributed.run"
+TORCHRUN = "llm_assets.compute.torchrun"
 POLL_SECONDS = 0.2
+# A process that loses its connection to another may end itself with this signal, which therefore is no cause.
+CONSEQUENCE = "SIGABRT"
 
 
 class JobFailed(RuntimeError):
@@ -53,21 +57,23 @@ def run_job(
 ) -> None:
     """Run ``python -m module job.json`` (with torchrun if `processes` > 1), and pass its events to `on_event`.
 
-    folder: for the job, the events and the results. job: a frozen dataclass; the process reads it back as the same
-    type, with `process.run_job`.
+    folder: for the job, the events and the results; on several machines, it is on a disk that they share. job: a frozen
+    dataclass; the process reads it back as the same type, with `process.run_job`. processes: on all machines together.
 
     Raises JobError if `job` is not a dataclass of plain values, JobFailed with the process's own message, OSError if
-    the process could not write to its disk, and any error of `on_event`.
+    the process could not write to its disk, ValueError for settings of `Nodes` that do not go together, and any error
+    of `on_event`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     TrainingDevices.from_environment().to_environment()
+    nodes = Nodes.from_environment()
     write_atomic(folder / "job.json", dump_job(job, os.getpid()).encode())
     (folder / PROGRESS).write_text("")
     command = [sys.executable, "-m"]
     if processes > 1:
-        command += [TORCHRUN, "--standalone", f"--nproc-per-node={processes}", "-m"]
+        command = [*nodes.command, *command, TORCHRUN, *nodes.options(processes), "-m"]
     command += [module, str(folder / "job.json")]
-    environment = {**ALLOCATOR, **os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**ALLOCATOR, **os.environ, "PYTHONUNBUFFERED": "1", STARTED_ON: socket.gethostname()}
     follower = _EventFollower(folder / PROGRESS, on_event)
     follower.start()
     try:
@@ -77,7 +83,11 @@ def run_job(
     if follower.listener_error is not None:
         raise follower.listener_error
     if code:
-        failure = follower.failure
+        failure, failed = follower.failure, follower.failed
+        killed = [event for event in failed if event["signal"] not in ("", CONSEQUENCE)]
+        # What the other processes report of a killed one is that they have lost it.
+        if killed or (failed and not failure):
+            raise JobFailed(_process_message((killed or failed)[0], follower.checkpoint))
         if failure.get("errno"):
             raise OSError(failure["errno"], failure["message"])
         raise JobFailed(failure.get("message") or _exit_code_message(code))
@@ -86,7 +96,8 @@ def run_job(
 class _EventFollower:
     """A thread that reads a process's events while they are written, and passes them to a listener.
 
-    failure: the first error event. listener_error: the first exception of the listener, which is not called after it.
+    failure: the first error event. failed: events of torchrun's processes that failed. checkpoint: the step of the last
+    one that was saved. listener_error: the first exception of the listener, which is not called after it.
     """
 
     def __init__(self, path: Path, on_event: Callable[[dict[str, Any]], None]):
@@ -94,6 +105,8 @@ class _EventFollower:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self.failure: dict[str, Any] = {}
+        self.failed: list[dict[str, Any]] = []
+        self.checkpoint: int | None = None
         self.listener_error: Exception | None = None
 
     def start(self) -> None:
@@ -121,11 +134,26 @@ class _EventFollower:
         if event["kind"] == "error":
             # The first error is the cause: after it, the other processes lose their connection to the failed one.
             self.failure = self.failure or event
-        elif self.listener_error is None:
+            return
+        if event["kind"] == PROCESS_FAILED:
+            self.failed.append(event)
+            return
+        if event["kind"] in ("started", "checkpoint"):  # a run that starts at step 0 has no checkpoint
+            self.checkpoint = event.get("step") or None
+        if self.listener_error is None:
             try:
                 self._on_event(event)
             except Exception as error:
                 self.listener_error = error
+
+
+def _process_message(event: dict[str, Any], checkpoint: int | None) -> str:
+    """Which of several processes failed, how, and what was saved."""
+    end = f"was killed by {event['signal']}" if event["signal"] else f"ended with exit code {event['exit_code']}"
+    reason = " (out of memory, most often)" if event["signal"] == "SIGKILL" else "; see its output for the reason"
+    saved = "no checkpoint was saved yet" if checkpoint is None else f"the checkpoint of step {checkpoint} is kept"
+    continues = "" if checkpoint is None else ", and the next run, with any number of processes, continues from there"
+    return f"process {event['rank']} on {event['host']} {end}{reason}; {saved}{continues}"
 
 
 def _exit_code_message(code: int) -> str:

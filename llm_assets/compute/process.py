@@ -21,6 +21,7 @@ from llm_assets.model.shape import ModelError
 
 from . import PROGRESS, RESULTS
 from .jobs import Job, load_job
+from .nodes import is_where_it_started
 
 LOG_SECONDS = 10.0
 
@@ -91,12 +92,12 @@ def run_job(main: Callable[[Job, Path, Reporter], None], job_type: type[Job]) ->
     """
     path = Path(sys.argv[1])
     rank = int(os.environ.get("RANK", "0"))
-    pipes = _open_pipes() if rank == 0 else None
+    pipes = _open_pipes() if rank == 0 and is_where_it_started() else None  # Pipes' files are on that machine's disk
     report = Reporter(path.parent, rank, pipes.log.info if pipes else None)
     job = None
     try:
         job, parent = load_job(path.read_text(), job_type)
-        if parent is not None:
+        if parent is not None and is_where_it_started():
             threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
         main(job, path.parent, report)
     except Exception as error:

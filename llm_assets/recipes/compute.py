@@ -17,7 +17,9 @@ class Compute(Frozen):
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` uses a GPU if there is one")
     processes: int = Field(
-        0, ge=0, description="training processes, one per GPU (torchrun); 0 starts one per GPU, or one on a CPU"
+        0,
+        ge=0,
+        description="training processes on each machine, one per GPU (torchrun); 0 starts one per GPU, or one on a CPU",
     )
     micro_batch_size: int = Field(
         0,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from llm_assets.compute.devices import TrainingDevices
+from llm_assets.compute.nodes import Nodes
 from llm_assets.model.devices import find_gpus
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.model.training_memory import (
@@ -25,8 +26,8 @@ LARGE_VOCABULARY = 65_536  # from here on, logits would need as much memory as t
 
 @dataclass(frozen=True)
 class Division:
-    """How a step is divided: processes, sequences of a micro-batch, the device's name, and the kind of training, with
-    what saves memory.
+    """How a step is divided: processes on all machines, sequences of a micro-batch, the device's name, and the kind of
+    training, with what saves memory.
     """
 
     processes: int
@@ -58,16 +59,16 @@ class Demand:
 
 
 def share_out(demand: Demand) -> Division:
-    """How a step is divided on this machine.
+    """How a step is divided on this machine, or on several like it (`Nodes`).
 
     The machine's settings (environment variables) take precedence over the recipe's `device` and `processes`. Raises
-    ModelError as `divide`.
+    ModelError as `divide`, and ValueError for settings of several machines that do not go together.
     """
     chosen = TrainingDevices.from_environment()
     chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not to be used
     gpus, memory, name = find_gpus(demand.compute.device)
     processes = chosen.processes or demand.compute.processes or max(1, gpus)
-    return divide(demand, processes, memory if gpus else None, name)
+    return divide(demand, processes * Nodes.from_environment().count, memory if gpus else None, name)
 
 
 def divide(demand: Demand, processes: int, memory: int | None, device: str) -> Division:

@@ -109,6 +109,18 @@ def check_serving(tmp_path):
         assert result[server]["first_token_milliseconds"] > 0 and result[server]["ratio"] > 0
 
 
+def check_snapshot_plan(tmp_path):
+    for i in range(2):
+        pages = [page(f"http://host{i}.example/{j}", story(10 * i + j)) for j in range(6)]
+        write(tmp_path / "warc" / f"{i}.warc.gz", pages)
+    words = ("--files", "4", "--measured", "2", "--vocabulary", "300")
+    result = run_benchmark("snapshot_plan.py", tmp_path, "--warc", str(tmp_path / "warc"), *words)
+    assert (result["measured"]["files"], result["run"]["files"]) == (2, 4)
+    assert result["measured"]["captures"] + result["run"]["captures"] == 12
+    assert result["stages"]["clean_corpus"]["tokens"]["actual"] > 0 and result["all"]["cpu_seconds"]["actual"] > 0
+    assert result["wall"]["actual"] > 0 and "extracted_text" in result["engine"]
+
+
 def check_step_parts(tmp_path):
     words = ("--batch-size", "2", "--steps", "8", "--repeats", "2")
     result = run_benchmark("step_parts.py", tmp_path, *SHAPE, *words)
@@ -208,6 +220,7 @@ SMALL_RUNS = {
     "scale.py": check_scale,
     "search.py": check_search,
     "serving.py": check_serving,
+    "snapshot_plan.py": check_snapshot_plan,
     "step_parts.py": check_step_parts,
     "tokenizer.py": check_tokenizer,
     "trace.py": check_trace,

@@ -1,12 +1,17 @@
 """The training process of `base_checkpoint`: learning, resuming, several processes, and errors."""
 
+import contextlib
 import itertools
 import json
 import os
 import random
+import re
+import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +25,7 @@ from llm_assets.model.devices import pick_device
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining.base_checkpoint_process import starting_model
+from llm_assets.settings import PROJECT
 from llm_assets.tokens import tokenizer
 from llm_assets.training.loader import PackedDocuments
 from llm_assets.training.loop import train
@@ -29,6 +35,7 @@ from llm_assets.training.plan import Optimisation, TrainingPlan
 from llm_assets.training.processes import Devices, TrainingProcess
 from llm_assets.training.sequences import TrainingError
 from llm_assets.training.shards import TokenStream
+from tests.support.ports import free_port
 from tests.support.tiny_models import random_model
 from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, job, result, run_whole, run_with_two_kills, write_corpus
 
@@ -105,6 +112,54 @@ def test_two_processes_train_on_the_same_sequences_as_one(corpus, uninterrupted,
         for folder in (tmp_path, uninterrupted[0])
     )
     assert len(ours) == 4 and ours == pytest.approx(alone, abs=2e-3)  # each process validates its share
+
+
+def kill_rank(rank, folder, step):
+    """A launcher that kills the job's process of this rank (SIGKILL) once the checkpoint of `step` is saved."""
+
+    def launch(command, environment):
+        with subprocess.Popen(command, env=environment) as process:
+            while process.poll() is None and not (folder / f"step-{step:08d}").exists():
+                time.sleep(0.01)
+            if process.poll() is None:
+                [pid] = processes_of(folder / "job.json", rank)
+                os.kill(pid, signal.SIGKILL)
+            return process.wait()
+
+    return launch
+
+
+def processes_of(job_file, rank):
+    """Ids of the processes that run this job under this rank."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words, variables = ((path / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+            if str(job_file).encode() in words and f"RANK={rank}".encode() in variables:
+                yield int(path.name)
+
+
+def test_a_process_of_two_machines_is_killed_and_one_process_continues(corpus, uninterrupted, tmp_path, monkeypatch):
+    """Two machines with two processes each meet at an address; then one process continues from their checkpoint."""
+    program = PROJECT / "tests" / "support" / "every_node.py"
+    monkeypatch.setenv("LLM_ASSETS_LAUNCH", f"{sys.executable} {program}")
+    for name, value in {"NNODES": "2", "RDZV_BACKEND": "c10d", "LOCAL_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(f"PET_{name}", value)
+    monkeypatch.setenv("PET_RDZV_ENDPOINT", f"127.0.0.1:{free_port()}")
+    whole, events = job(corpus, micro_batch_size=2), []
+    launcher = kill_rank(3, tmp_path, 21)
+    host = re.escape(socket.gethostname())
+    cause = rf"process 3 on {host} was killed by SIGKILL .*checkpoint of step (21|28) is kept"
+    with pytest.raises(JobFailed, match=cause):
+        run_job(MODULE, whole, tmp_path, events.append, processes=4, launcher=launcher)
+    assert events[0]["processes"] == 4
+    for name in ("NNODES", "RDZV_BACKEND", "LOCAL_ADDR", "RDZV_ENDPOINT"):
+        monkeypatch.delenv(f"PET_{name}")
+    run_job(MODULE, whole, tmp_path, events.append)
+    ours, alone = (
+        [json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, uninterrupted[0])
+    )
+    assert len(ours) == 30 and ours == pytest.approx(alone, abs=2e-3)
 
 
 @torch.no_grad()
