@@ -6,20 +6,23 @@ Both engines have the same number of cores of this machine and the same kind of 
 ``local://``). Ray has a node of one core for each, with a folder of its own for copies of inputs, so that every file a
 task reads or writes passes through the store, as on a cluster. The engines take turns; before the first round both
 build the smallest file, so that starting and compiling are not measured. `ratio` is Ray's wall time over the local
-engine's, of the same round: the median, and all of them. The artifacts of both engines must be byte-identical.
+engine's, and `cpu_ratio` its CPU time over that of the local engine, each of the same round: the median, and all of
+them. CPU time is that of this process and its workers, on Ray with all processes of Ray itself; other work on the
+machine does not change it much. The artifacts of both engines must be byte-identical.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,22 +63,38 @@ def build(files: Path, folder: Path, engine: Any) -> tuple[dict[str, Any], dict[
     from llm_assets.graph import GRAPH
     from llm_assets.recipes import Recipe, WarcFiles
 
+    cpu_before = cpu_seconds(engine.shares_disk)
     store = RemoteStore(f"local://{folder}/objects", folder / "cache")
     recipe = Recipe(name="scale", crawls={"scale": WarcFiles(path=str(files))})
     workspace = Workspace(recipe, store, GRAPH, engine)
     seconds: dict[str, float] = {}
     versions: dict[str, str] = {}
-    cpu, tasks, pages = 0.0, 0, 0
+    tasks, pages = 0, 0
     for stage in stages():
         began = time.perf_counter()
         record = materialize(stage, "scale" if stage.per_crawl else None, workspace).artifact.record
         seconds[stage.name] = round(time.perf_counter() - began, 2)
         versions[stage.name] = record.data_version
-        cpu += record.timings["cpu_seconds"]
         tasks += len(record.tasks)
         pages = max(pages, int(record.stats.get("pages", 0)))
-    total = {"seconds": round(sum(seconds.values()), 2), "cpu_seconds": round(cpu, 2), "tasks": tasks, "pages": pages}
+    cpu = round(cpu_seconds(engine.shares_disk) - cpu_before, 2)
+    total = {"seconds": round(sum(seconds.values()), 2), "cpu_seconds": cpu, "tasks": tasks, "pages": pages}
     return {**total, "stages": seconds}, versions
+
+
+def cpu_seconds(pool_alone: bool) -> float:
+    """CPU time so far of this process and of its pool's workers, or of all processes below it, ended ones included."""
+    parents = {}
+    ticks = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # the process has ended since
+            fields = stat.read_text().rpartition(")")[2].split()
+            parents[int(stat.parent.name)] = int(fields[1])
+            ticks[int(stat.parent.name)] = sum(map(int, fields[11:15]))
+    chosen = {os.getpid(), *(child.pid for child in multiprocessing.active_children())}
+    while not pool_alone and (below := {pid for pid, parent in parents.items() if parent in chosen} - chosen):
+        chosen |= below
+    return sum(ticks.get(pid, 0) for pid in chosen) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(warc: Path, cores: int, rounds: int, folder: Path) -> dict[str, Any]:
@@ -93,13 +112,18 @@ def measure(warc: Path, cores: int, rounds: int, folder: Path) -> dict[str, Any]
             if outcomes["local"][1] != outcomes["ray"][1]:
                 raise SystemExit(f"the artifacts differ: {outcomes}")
             results.append({name: outcome for name, (outcome, _) in outcomes.items()})
-    ratios = [round(result["ray"]["seconds"] / result["local"]["seconds"], 3) for result in results]
+    ratios, cpu_ratios = (
+        [round(result["ray"][unit] / result["local"][unit], 3) for result in results]
+        for unit in ("seconds", "cpu_seconds")
+    )
     return {
         "cores": cores,
         "files": len(list(warc.glob("*.gz"))),
         "warc_mb": round(sum(path.stat().st_size for path in warc.glob("*.gz")) / 1e6, 1),
         "ratio": statistics.median(ratios),
+        "cpu_ratio": statistics.median(cpu_ratios),
         "ratios": ratios,
+        "cpu_ratios": cpu_ratios,
         "rounds": results,
         "machine": {
             "python": platform.python_version(),

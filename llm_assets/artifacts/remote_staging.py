@@ -124,12 +124,17 @@ class RemoteStaging:
 
     def take_over(self) -> None:
         """Take over the tasks that earlier builders have finished until now."""
-        for item in self.objects.list(self._folder):
-            parts = item.key.removeprefix(f"{self._folder}/").split("/")
-            if len(parts) == 3 and parts[1] == _MARKERS and parts[0] != self.token:
-                data = self.objects.get(item.key)
-                if data is not None:
-                    self.objects.put(f"{self._tasks(self.token)}/{parts[2]}", data)
+        folders = [item.key.removeprefix(f"{self._folder}/").split("/") for item in self.objects.list(self._folder)]
+        # Sorted: of a task that several builders have finished, the last one's marker is taken.
+        latest = {names[2]: names[0] for names in folders if len(names) == 3 and names[1] == _MARKERS}
+
+        def copy(name: str) -> None:
+            data = self.objects.get(f"{self._tasks(latest[name])}/{name}")
+            if data is not None:
+                self.objects.put(f"{self._tasks(self.token)}/{name}", data)
+
+        with ThreadPoolExecutor(_READS) as pool:
+            list(pool.map(copy, [name for name, token in latest.items() if token != self.token]))
 
     def _tasks(self, token: str) -> str:
         return f"{self._folder}/{token}/{_MARKERS}"

@@ -152,7 +152,7 @@ def check_scale(tmp_path):
     words = ("--warc", str(tmp_path / "warc"), "--cores", "1", "--rounds", "1")
     result = run_benchmark("scale.py", tmp_path, *words)
     (engines,) = result["rounds"]
-    assert result["ratio"] > 0 and engines["ray"]["tasks"] == engines["local"]["tasks"] > 10
+    assert result["ratio"] > 0 and result["cpu_ratio"] > 0 and engines["ray"]["tasks"] == engines["local"]["tasks"] > 10
     assert engines["ray"]["stages"].keys() == engines["local"]["stages"].keys()
 
 
