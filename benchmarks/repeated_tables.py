@@ -55,8 +55,8 @@ def _repeated(stage: Stage, artifact: Artifact, times: int) -> Stage:
         with step.task("stats") as task:
             task.stats.update(_multiplied(artifact.record.stats, times))
 
-    kept = {name: getattr(stage, name) for name in ("name", "group", "tables", "optional_tables", "main_table")}
-    return Stage(description="Repeated.", build=build, code_version="1", per_crawl=True, checks=stage.checks, **kept)
+    fields = {name: getattr(stage, name) for name in ("name", "group", "tables", "optional_tables", "main_table")}
+    return Stage(description="Repeated.", build=build, code_version="1", per_crawl=True, checks=stage.checks, **fields)
 
 
 def changed(rows: pl.DataFrame, number: int) -> pl.DataFrame:

@@ -131,6 +131,6 @@ def _count_shared_bands(ranked: pl.DataFrame, bands: int) -> pl.Series:
     matrix[has_bands] = ranked["bands"].explode().drop_nulls().to_numpy().reshape(-1, bands)
     pages = ranked["page"].to_numpy()
     order = np.argsort(pages)
-    kept = order[np.searchsorted(pages, ranked["kept_page"].to_numpy(), sorter=order)]
-    shared = (matrix == matrix[kept]).sum(axis=1) * has_bands * has_bands[kept]
+    kept_places = order[np.searchsorted(pages, ranked["kept_page"].to_numpy(), sorter=order)]
+    shared = (matrix == matrix[kept_places]).sum(axis=1) * has_bands * has_bands[kept_places]
     return pl.Series(shared, dtype=pl.Int64)

@@ -95,7 +95,7 @@ def test_a_search_only_site_is_in_the_corpus_and_withheld_from_training_by_its_h
 
 
 def test_captures_are_balanced_file_by_file(tmp_path):
-    """The same captures are found as in all files at once: a lost one, one that is there twice, one of no capture."""
+    """The result is that of all files at once: a lost capture, one that is there twice, and a row of none."""
     tables = {"captures": {}, "text": {}, "rejects": {}}
     for name in ("a", "b"):
         places = [{"warc_file": name, "warc_offset": offset, "url": f"http://{name}/{offset}"} for offset in range(6)]
@@ -109,8 +109,8 @@ def test_captures_are_balanced_file_by_file(tmp_path):
         for name, rows in files.items():
             pl.DataFrame(rows).write_parquet(tmp_path / table / f"{name}.parquet")
         artifacts[table] = SimpleNamespace(table=lambda _, table=table: sorted((tmp_path / table).glob("*.parquet")))
-    found = imbalance(artifacts["captures"], artifacts["text"], artifacts["rejects"])
-    assert found.select("warc_file", "warc_offset", "times").rows() == [("a", 5, 0), ("b", 0, 2), (None, None, 1)]
+    unaccounted = imbalance(artifacts["captures"], artifacts["text"], artifacts["rejects"])
+    assert unaccounted.select("warc_file", "warc_offset", "times").rows() == [("a", 5, 0), ("b", 0, 2), (None, None, 1)]
     files = {"captures": "captures", "kept": "text", "rejects": "rejects"}
     at_once = query(statement("balance"), **{name: artifacts[table].table(table) for name, table in files.items()})
-    assert found.equals(at_once)
+    assert unaccounted.equals(at_once)

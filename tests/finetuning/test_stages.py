@@ -83,8 +83,8 @@ def test_an_index_in_segments_finds_the_same_pages(built):
         == finds_itself(whole, outcome.resolution.inputs, search_index_config(recipe(), None)).numbers
     )
     indexes = [SearchIndex(index_path(artifact)) for artifact in (whole, segmented)]
-    found = [{passage.url for passage in index.search(ARCHIVE_WORD, 100)} for index in indexes]
-    assert found[0] == found[1] and len(found[0]) == PAGES // 6
+    urls = [{passage.url for passage in index.search(ARCHIVE_WORD, 100)} for index in indexes]
+    assert urls[0] == urls[1] and len(urls[0]) == PAGES // 6
 
 
 def test_another_version_of_sqlite_changes_the_identity_of_the_index(built, monkeypatch):
@@ -292,5 +292,5 @@ def test_the_run_retries_if_the_endpoint_is_down(built, tmp_path):
     ],
 )
 def test_the_knowledge_cutoff_is_the_newest_valid_day(dates, cutoff):
-    frame = pl.LazyFrame({"fetched_at": dates}, schema={"fetched_at": pl.String})
-    assert knowledge_cutoff(SimpleNamespace(scan=lambda columns: frame.select(columns))) == cutoff
+    frames = [pl.DataFrame({"fetched_at": [date]}) for date in dates]
+    assert knowledge_cutoff(SimpleNamespace(batches=lambda columns: frames)) == cutoff
