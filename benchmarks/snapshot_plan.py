@@ -7,7 +7,7 @@ to tokens, and their rates predict the run of the others. Then the others are pr
 pages, bytes and tokens. `wall` compares the seconds from start to end on `--cores` cores: simulated with the predicted
 times of tasks, and with those that the run has measured. `engine` tests the simulation itself: the seconds of the
 stages that ran on `--workers` processes, beside those simulated for as many from the seconds of their tasks. Everything
-first runs once on two files, so that compiling is not measured.
+first runs once on two files, so that compiling is not measured. `fineweb` is the plan of FineWeb's 96 snapshots.
 
     python benchmarks/snapshot_plan.py --warc FOLDER --rates FILE
 
@@ -29,8 +29,16 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.artifacts import Workspace, materialize
-from llm_assets.cli.crawl_forecast import CrawlForecast, Fleet, Snapshot, forecast
-from llm_assets.cli.crawl_rates import ONE_PROCESS, READS, CrawlRates, dump_rates, fixed_costs, measured_rates
+from llm_assets.cli.crawl_forecast import FILE_BYTES, CrawlForecast, Fleet, Snapshot, forecast
+from llm_assets.cli.crawl_rates import (
+    ONE_PROCESS,
+    READS,
+    CrawlRates,
+    dump_rates,
+    fixed_costs,
+    measured_rates,
+    usual_rates,
+)
 from llm_assets.compute import LocalEngine
 from llm_assets.compute.simulation import TaskLoad, simulate
 from llm_assets.graph import GRAPH, open_workspace
@@ -39,6 +47,11 @@ from llm_assets.warc import read_captures
 
 CRAWL = "pages"
 GROUPS = ("web", "curation", "tokens")
+# FineWeb's snapshots, CC-MAIN-2013-20 to CC-MAIN-2024-18: their pages by the statistics of Common Crawl
+# (github.com/commoncrawl/cc-crawl-statistics, plots/crawlsize/monthly.csv), and about 75 TB each (arXiv:2404.09770).
+FINEWEB_SNAPSHOTS = 96
+FINEWEB_PAGES = 260.57e9
+SNAPSHOT_BYTES = 75e12
 
 
 def split_files(files: Sequence[Path], count: int, folder: Path) -> list[Path]:
@@ -159,7 +172,26 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             **compare(predicted.seconds, simulated(workspace, stages, "cpu_seconds", arguments.cores)),
         },
         "engine": dict(engine_check(workspace, stages, arguments.workers)),
+        "fineweb": fineweb(usual_rates()),
         "machine": {"python": platform.python_version(), "cores": os.cpu_count()},
+    }
+
+
+def fineweb(rates: CrawlRates) -> dict[str, float]:
+    """The plan of FineWeb's snapshots, one after another, on 1,000 cores with a network of 100 Gbit/s."""
+    files = round(SNAPSHOT_BYTES / FILE_BYTES)
+    one = Snapshot("a mean snapshot", files, FILE_BYTES, FINEWEB_PAGES / FINEWEB_SNAPSHOTS / files)
+    planned = forecast(rates, one, Fleet(1000, 100e9 / 8))
+    stages = {stage.stage: stage for stage in planned.stages}
+    tokens = {name: stage.tokens for name, stage in stages.items() if stage.tokens is not None}
+    return {
+        "cpu_hours": round(FINEWEB_SNAPSHOTS * planned.cpu_seconds / 3600),
+        "days": round(FINEWEB_SNAPSHOTS * planned.seconds / 86_400, 1),
+        "days_in_one_process": round(FINEWEB_SNAPSHOTS * planned.single_seconds / 86_400, 1),
+        "stored_petabytes": round(FINEWEB_SNAPSHOTS * planned.stored / 1e15, 2),
+        "moved_petabytes": round(FINEWEB_SNAPSHOTS * planned.moved / 1e15, 2),
+        "clean_corpus_terabytes": round(FINEWEB_SNAPSHOTS * stages["clean_corpus"].written / 1e12, 1),
+        **{f"tokens after {name}": round(FINEWEB_SNAPSHOTS * count / 1e12, 1) for name, count in tokens.items()},
     }
 
 

@@ -191,7 +191,7 @@ def _stages(rates: CrawlRates, snapshot: Snapshot, fleet: Fleet, draw: random.Ra
             kept_pages=None if stage.kept_pages is None else captures * stage.kept_pages,
             tokens=None if text_bytes is None else text_bytes / (rates.bytes_per_token or BYTES_PER_TOKEN),
             shared_seconds=in_tasks - in_one_process,
-            single_seconds=in_one_process + stage.single.of(units),
+            single_seconds=in_one_process + stage.single.of(units) + stage.around.of(snapshot.files),
             schedule=simulate(loads, fleet.cores, fleet.bytes_per_second),
             read=read,
             written=written,

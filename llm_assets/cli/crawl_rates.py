@@ -30,7 +30,6 @@ READS = {
     "reject_ledger": ("raw_warc", "captures"),
     "page_versions": ("raw_warc", "captures"),
     "training_pages": ("raw_warc", "captures"),
-    "corpus_report": ("raw_warc", "captures"),
     "token_shards": ("clean_corpus", "text"),
 }
 # Stages whose times depend on the bytes of the WARC files rather than on the number of pages.
@@ -78,8 +77,8 @@ class StageRates:
 
     pages: that it goes through; kept_pages: that are left after it (None if it rejects nothing); text_bytes: of their
     texts; all three per capture of the crawl. task: of each file's task. spread: what each measured task took, as a
-    multiple of this. single: of what one process does beside them. written: bytes of the artifact, without WARC files,
-    per unit.
+    multiple of this. single: of other tasks, which one process does. around: of what it does outside of tasks, with
+    files as units. written: bytes of the artifact, without WARC files, per unit.
     """
 
     stage: str
@@ -89,6 +88,7 @@ class StageRates:
     task: Cost
     spread: tuple[float, ...]
     single: Cost
+    around: Cost
     written: float
 
 
@@ -137,7 +137,8 @@ def dump_rates(rates: CrawlRates) -> bytes:
     return _RATES.dump_json(rates, indent=1) + b"\n"
 
 
-FixedCosts = Mapping[str, tuple[float, float]]  # CPU-seconds of one task, and of what one process does, by stage
+# CPU-seconds that do not grow, by stage: of one file's task, of what one process does beside them, and around tasks.
+FixedCosts = Mapping[str, tuple[float, float, float]]
 
 
 def measured_rates(workspace: Workspace, crawl: str, fixed: FixedCosts | None = None) -> CrawlRates:
@@ -147,7 +148,9 @@ def measured_rates(workspace: Workspace, crawl: str, fixed: FixedCosts | None = 
     NotBuilt if an artifact is missing. Those that need a tokenizer may be missing; their rates then are too.
     """
     if fixed is None:
-        fixed = {stage.stage: (stage.task.fixed, stage.single.fixed) for stage in usual_rates().stages}
+        fixed = {
+            stage.stage: (stage.task.fixed, stage.single.fixed, stage.around.fixed) for stage in usual_rates().stages
+        }
     return _Measurement(workspace, crawl).rates(fixed)
 
 
@@ -158,8 +161,11 @@ def fixed_costs(crawls: Sequence[tuple[Workspace, str]]) -> FixedCosts:
     for stage in READS:
         works = [measurement.work(measurement.artifact(stage)) for measurement in measurements]
         tasks = [(work.units[name], seconds) for work in works for name, seconds in work.tasks.items()]
-        task = Cost.fitted(tasks).fixed if tasks else 0.0
-        costs[stage] = task, Cost.fitted([(sum(work.units.values()), work.single) for work in works]).fixed
+        costs[stage] = (
+            Cost.fitted(tasks).fixed if tasks else 0.0,
+            Cost.fitted([(sum(work.units.values()), work.single) for work in works]).fixed,
+            Cost.fitted([(len(work.units), work.around) for work in works]).fixed,
+        )
     return costs
 
 
@@ -181,13 +187,14 @@ def largest_crawl(workspace: Workspace, snapshot: str) -> str | None:
 @dataclass(frozen=True)
 class _Work:
     """What a stage did. pages: that it went through. units: of each file. tasks: CPU-seconds of each file's task.
-    single: CPU-seconds of what one process did beside them.
+    single: CPU-seconds of other tasks, which one process did; around: of what it did outside of tasks.
     """
 
     pages: int
     units: dict[str, int]
     tasks: dict[str, float]
     single: float
+    around: float
 
 
 @dataclass(frozen=True)
@@ -242,7 +249,7 @@ class _Measurement:
             captures=sum(self.captures.values()),
             bytes_per_token=self.bytes_per_token(),
             duplicates=self.duplicates(),
-            stages=tuple(self.stage(self.artifact(stage), *fixed.get(stage, (0.0, 0.0))) for stage in stages),
+            stages=tuple(self.stage(self.artifact(stage), fixed.get(stage, (0.0, 0.0, 0.0))) for stage in stages),
         )
 
     def work(self, artifact: Artifact) -> _Work:
@@ -252,15 +259,18 @@ class _Measurement:
         units = self.warc_bytes if name in READ_WARC else {file: pages[file] for file in self.warc_bytes}
         seconds = {task: float(timings["cpu_seconds"]) for task, timings in record.tasks.items()}
         of_files = {task: value for task, value in seconds.items() if task in units}
-        single = max(float(record.timings["cpu_seconds"]), sum(seconds.values())) - sum(of_files.values())
-        return _Work(sum(pages[file] for file in self.warc_bytes), units, of_files, single)
+        single = sum(seconds.values()) - sum(of_files.values())
+        around = max(0.0, float(record.timings["cpu_seconds"]) - sum(seconds.values()))
+        if not of_files:  # one process does it all
+            single, around = single + around, 0.0
+        return _Work(sum(pages[file] for file in self.warc_bytes), units, of_files, single, around)
 
-    def stage(self, artifact: Artifact, task_fixed: float, single_fixed: float) -> StageRates:
-        """The rates of one stage; the last two are what does not grow of a task, and of what one process does."""
+    def stage(self, artifact: Artifact, fixed: tuple[float, float, float]) -> StageRates:
+        """The rates of one stage. fixed: as in `FixedCosts`."""
         record, name = artifact.record, artifact.record.asset
         work, captures = self.work(artifact), sum(self.captures.values())
         total = sum(work.units.values())
-        task = Cost.measured(sum(work.tasks.values()), total, len(work.tasks), task_fixed)
+        task = Cost.measured(sum(work.tasks.values()), total, len(work.tasks), fixed[0])
         own_bytes = sum(entry.bytes for file, entry in record.files.items() if not file.startswith("warc/"))
         has_text = name in TEXT_STAGES
         table = {"filtered_urls": "urls"}.get(name, "text" if has_text else "")  # of the pages that are left
@@ -273,7 +283,8 @@ class _Measurement:
             spread=tuple(
                 round(seconds / task.of(work.units[file]), 3) for file, seconds in sorted(work.tasks.items()) if seconds
             ),
-            single=Cost.measured(work.single, total, 1, single_fixed),
+            single=Cost.measured(work.single, total, 1, fixed[1]),
+            around=Cost.measured(work.around, len(work.units), 1, fixed[2]),
             written=own_bytes / max(total, 1),
         )
 
