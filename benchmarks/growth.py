@@ -207,19 +207,36 @@ def prepared(operation: str, workspace: Any, size: int) -> Callable[[], object]:
     from llm_assets.artifacts.checks import stage_checks
     from llm_assets.graph import GRAPH
 
-    def build(stage: Any) -> Any:
+    def build(name: str) -> Any:
+        stage = workspace.graph[name]
         return materialize(stage, CRAWL if stage.per_crawl else None, workspace)
 
-    named = operation.removeprefix(PREFIX).removeprefix(CHECK).split(" ")
-    for stage in stages(workspace.graph):
-        if operation == f"{PREFIX}{stage.name}":
-            return lambda: build(stage)
-        outcome = build(stage) if operation not in ("nothing", *OTHERS) or operation == "overlap search" else None
-        if operation.startswith(CHECK) and stage.name == named[0]:
-            (check,) = [check for check in stage_checks(stage) if check.name == named[1]]
-            config = (check.config or GRAPH[stage.name].config)(workspace.recipe, CRAWL)
-            return lambda: passes(check.examine(outcome.artifact, outcome.resolution.inputs, config), operation)
-    return (lambda: None) if operation == "nothing" else lambda: OTHERS[operation](workspace, size)
+    built: set[str] = set()
+
+    def build_inputs(name: str) -> None:
+        for upstream in workspace.graph[name].inputs:
+            if upstream not in built:
+                build_inputs(upstream)
+                build(upstream)
+                built.add(upstream)
+
+    if operation in OTHERS:
+        if operation == "overlap search":
+            build_inputs("token_shards")
+            build("token_shards")
+        return lambda: OTHERS[operation](workspace, size)
+    if operation.startswith(PREFIX):
+        asset = operation.removeprefix(PREFIX)
+        build_inputs(asset)
+        return lambda: build(asset)
+    if operation.startswith(CHECK):
+        asset, name = operation.removeprefix(CHECK).split(" ")
+        build_inputs(asset)
+        outcome = build(asset)
+        (check,) = [check for check in stage_checks(outcome.resolution.stage) if check.name == name]
+        config = (check.config or GRAPH[asset].config)(workspace.recipe, CRAWL)
+        return lambda: passes(check.examine(outcome.artifact, outcome.resolution.inputs, config), operation)
+    return lambda: None
 
 
 def passes(outcome: Any, operation: str) -> None:
