@@ -87,9 +87,7 @@ def built(deployment):
         answer = deployment.launch(location, asset)
         assert answer["__typename"] == "LaunchRunSuccess", answer
         runs[asset] = answer["run"]["runId"]
-        assert deployment.webserver.end(runs[asset], 60) == "SUCCESS", deployment.compose.log("code").read_text()[
-            -3000:
-        ]
+        assert deployment.webserver.end(runs[asset]) == "SUCCESS", deployment.compose.log("code").read_text()[-3000:]
     return runs
 
 

@@ -29,8 +29,8 @@ from typing import Any, NoReturn
 from llm_assets.settings import PROJECT
 
 POSTGRES, OBJECTS = "postgres", "seaweedfs"
-START_SECONDS = 240
-CHECK_SECONDS = 3.0  # between two health checks of a service, each of which starts a process
+START_SECONDS = 400  # for a machine that does much else meanwhile
+CHECK_SECONDS = 5.0  # between two health checks of a service, each of which starts a process
 LOOPBACK = ("127.0.0.1", "0.0.0.0")
 
 
