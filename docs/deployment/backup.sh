@@ -2,7 +2,8 @@
 # backup.sh FOLDER: a copy of a running deployment. Builds may run meanwhile; deletions (gc, takedown) may not.
 #
 # The order makes the copy consistent. What is copied first names what is copied later: histories name artifacts, and
-# records name files. An artifact that is built in between has files in the copy, but no record.
+# records name files. An artifact that is built in between has files in the copy, but no record. (restore.sh writes in
+# the opposite order, files before the records that name them.)
 set -euo pipefail
 mkdir -p "$1"
 folder=$(realpath "$1")
@@ -20,6 +21,8 @@ docker compose exec -T code tar --create --directory /data --exclude './cache/[!
 rclone() {
   docker compose run --rm -T --user "$(id -u):$(id -g)" --volume "$folder:/backup" rclone "$@"
 }
-rclone sync bucket: /backup/bucket --include '/store/.records/**' --include '/store/.staging/**'
-rclone sync bucket: /backup/bucket --exclude '/store/.records/**' --exclude '/store/.staging/**' \
-  --exclude '/store/.locks/**'
+rclone sync bucket: /backup/bucket --include '/store/.records/**'
+# Of builds in progress only the announcement, by which `gc` finds their files. Their tasks are left out: a task's
+# marker names scratch files, which disappear when the build ends.
+rclone sync bucket: /backup/bucket --filter '- /store/.records/**' --filter '- /store/.locks/**' \
+  --filter '+ /store/.staging/*/*/*/upload.json' --filter '- /store/.staging/**'

@@ -75,6 +75,11 @@ class Record(BaseModel):
     def total_bytes(self) -> int:
         return sum(entry.bytes for entry in self.files.values())
 
+    def has_files_of(self, other: Record) -> bool:
+        """Whether another artifact of the same identity has the same files, byte for byte."""
+        digests, others = ({name: file.sha256 for name, file in record.files.items()} for record in (self, other))
+        return self.identity == other.identity and digests == others
+
     def dump(self) -> bytes:
         """The record as indented JSON with sorted keys."""
         return (json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -34,7 +34,15 @@ from .lease import Lease, is_live, last_claim, live_claims, new_claim
 from .object_index import LISTING_SECONDS, ObjectIndex
 from .objects import ObjectInfo, ObjectStore
 from .record import RECORD, Record, write_atomic
-from .remote_files import RECORDS, RemoteFiles, StoredRecord, new_record_object, record_key, upload_files
+from .remote_files import (
+    RECORDS,
+    RemoteFiles,
+    StoredRecord,
+    check_files,
+    new_record_object,
+    record_key,
+    upload_files,
+)
 from .remote_removal import remove_all
 from .remote_staging import ANNOUNCED, STAGING, RemoteStaging
 from .store import CHECKS, NO_PARTITION, RECIPES, Artifact, Build, Store, build_holder, build_order, clear_disk_errors
@@ -148,10 +156,18 @@ class RemoteStore(Store):
         return super().publish(identity, staging, record)
 
     def upload(self, artifact: Artifact) -> bool:
-        """Publish an artifact of a local store here; False if it is here already. Raises as `publish`."""
+        """Publish an artifact of a local store here; False if it is here already.
+
+        Raises CorruptArtifact if a file is not that of its record, ArtifactError if other files are here for the same
+        identity, and as `publish`.
+        """
         record = artifact.record
+        check_files(artifact.folder, record.files)
         with self._claim(record.identity, record.key, None, None) as lease:
-            if self._artifact_at(self._place_in_url(record.short_id, record.key)) is not None:
+            stored = self._artifact_at(self._place_in_url(record.short_id, record.key))
+            if stored is not None:
+                if not record.has_files_of(stored.record):
+                    raise ArtifactError(f"{self.url} has other files for {record.key} {record.short_id}")
                 return False
             self._publish_at_url(lease, record, artifact.folder)
         return True
@@ -270,11 +286,11 @@ class RemoteStore(Store):
         self._index.forget_listing(RECIPES)
         super().forget_recipe(recipe)
 
-    def _note(self, name: str, note: bytes) -> None:
+    def write_recipe_note(self, name: str, note: bytes) -> None:
         """Write a note about a recipe, at the URL too: garbage collection on every machine respects it."""
         self.objects.put(name, note)
         self._written_notes[name] = (time.monotonic(), note)
-        super()._note(name, note)
+        super().write_recipe_note(name, note)
 
     def _has_note(self, name: str, note: bytes) -> bool:
         """Whether the URL has the note; the local copy stays when another machine forgets the recipe."""
@@ -283,7 +299,7 @@ class RemoteStore(Store):
             return True
         return self._index.contents(RECIPES, name).get(name) == note
 
-    def _notes(self) -> dict[str, str]:
+    def recipe_notes(self) -> dict[str, str]:
         self._index.forget_listing(RECIPES)  # other machines write notes too
         return {key: note.decode() for key, note in self._index.contents(RECIPES).items()}
 

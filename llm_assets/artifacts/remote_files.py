@@ -57,6 +57,15 @@ def file_key(place: str, name: str, entry: FileEntry) -> str:
     return f"{place}/files/{entry.sha256[:16]}/{name}"
 
 
+def check_files(folder: Path, files: Mapping[str, FileEntry]) -> None:
+    """Read the files of a local artifact. Raises CorruptArtifact for one that is missing or has other bytes."""
+    for name, entry in files.items():
+        path = folder / name
+        if entry.location is None and not (path.is_file() and file_digest(path) == entry.sha256):
+            problem = "its bytes are not those of its record" if path.is_file() else "is missing"
+            raise CorruptArtifact(f"{path}: {problem}; remove the folder {folder} to rebuild it")
+
+
 def upload_files(objects: ObjectStore, place: str, folder: Path, files: Mapping[str, FileEntry]) -> None:
     """Store files of an artifact that are not there yet. Raises CorruptArtifact if one is in neither place."""
     folders = {f"{place}/files"}

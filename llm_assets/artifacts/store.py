@@ -272,13 +272,17 @@ class Store:
         with clear_disk_errors(self.root):
             write_atomic(pointer, identity.short_id.encode())
 
+    def latest_pointers(self) -> list[Path]:
+        """The files that name the latest artifacts, one for each asset and partition."""
+        return [path for path in sorted((self.root / ".latest").glob("*/*")) if not path.name.endswith(".tmp")]
+
     def remember_recipe(self, recipe: str, identity: Identity) -> None:
         """Note that a recipe, by label, resolves to `identity`, so that `gc` keeps it. Writes at most once a day."""
         name = f"{identity.asset}/{identity.partition or NO_PARTITION}"
         note = f"{identity.short_id} {datetime.now(UTC):%Y-%m-%d}\n"
         with clear_disk_errors(self.root):
             if not self._has_note(f"{RECIPES}/{recipe}/{name}", note.encode()):
-                self._note(f"{RECIPES}/{recipe}/{name}", note.encode())
+                self.write_recipe_note(f"{RECIPES}/{recipe}/{name}", note.encode())
 
     def _has_note(self, name: str, note: bytes) -> bool:
         try:
@@ -286,10 +290,11 @@ class Store:
         except FileNotFoundError:
             return False
 
-    def _note(self, name: str, note: bytes) -> None:
+    def write_recipe_note(self, name: str, note: bytes) -> None:
+        """Write a note about a recipe. `name` is its path below the root."""
         write_atomic(self.root / name, note)
 
-    def _notes(self) -> dict[str, str]:
+    def recipe_notes(self) -> dict[str, str]:
         """The notes about recipes, by path below the root."""
         paths = [path for path in sorted((self.root / RECIPES).glob("*/*/*")) if not path.name.endswith(".tmp")]
         return {str(path.relative_to(self.root)): path.read_text() for path in paths}
@@ -297,7 +302,7 @@ class Store:
     def remembered_recipes(self) -> dict[str, RememberedRecipe]:
         """The recipes that this store has been used with, by label."""
         recipes: dict[str, RememberedRecipe] = {}
-        for name, note in self._notes().items():
+        for name, note in self.recipe_notes().items():
             recipe, asset, partition = name.split("/")[1:]
             short, _, day = note.strip().partition(" ")
             known = recipes.setdefault(recipe, RememberedRecipe(recipe))

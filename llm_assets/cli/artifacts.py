@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +10,13 @@ import click
 
 from llm_assets.artifacts import RemoteStore, Workspace, open_store
 from llm_assets.artifacts.adopt import adopt as adopt_folder
+from llm_assets.artifacts.copying import copy_store
 from llm_assets.artifacts.explain import explain as explain_graph
 from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.identity import differences
 from llm_assets.artifacts.lineage import downstream, find_artifact, trace_document, upstream
 from llm_assets.artifacts.progress import human_size
-from llm_assets.artifacts.purge import Takedowns
 from llm_assets.artifacts.record import Record
 from llm_assets.artifacts.stage import Key
 from llm_assets.artifacts.store import Artifact
@@ -244,19 +243,16 @@ def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -
 def copy(url: str) -> None:
     """Copy every artifact of this store, which is a local folder, to the store at URL.
 
-    What is there already is skipped, so that an interrupted copy can be repeated. Records of takedowns are copied into
-    the local folder of the new store.
+    What is there already is skipped, so that an interrupted copy can be repeated. Notes about recipes are copied, so
+    that gc keeps what they need, and records of takedowns, into the local folder of the new store. Nothing at URL is
+    overwritten: the copy is refused if it has other files for the same identity, or what a takedown removed here.
     """
     settings = load_settings()
     source, target = open_workspace(settings=settings).store, open_store(url, settings.data / "cache")
     if isinstance(source, RemoteStore) or not isinstance(target, RemoteStore):
         raise click.ClickException("copy goes from a local folder (LLM_ASSETS_STORE) to a URL of object storage")
-    takedowns = Takedowns(source)
-    if takedowns.folder.is_dir():
-        shutil.copytree(takedowns.folder, Takedowns(target).folder, dirs_exist_ok=True)
-    stored = list(source.artifacts())
-    count = sum(target.upload(artifact) for artifact in stored)
-    click.echo(f"{count} artifacts copied to {target.url}, {len(stored) - count} were there")
+    copied, skipped = copy_store(source, target)
+    click.echo(f"{copied} artifacts copied to {target.url}, {skipped} were there")
 
 
 @artifacts.command()

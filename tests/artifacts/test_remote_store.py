@@ -9,7 +9,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from click.testing import CliRunner
 
 from llm_assets.artifacts import CorruptArtifact, RemoteStore, StoreUnreachable, materialize, object_index, objects
 from llm_assets.artifacts.checks import examine
@@ -19,9 +18,7 @@ from llm_assets.artifacts.identity import recipe_label
 from llm_assets.artifacts.lease import Lease
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
 from llm_assets.artifacts.objects import ObjectStore
-from llm_assets.artifacts.purge import Takedowns
 from llm_assets.artifacts.record import FileEntry, data_version, file_digest
-from llm_assets.cli import cli
 from tests.support.object_server import DENIED, object_server
 from tests.support.toy import GRAPH, LETTERS, TOTAL, ToyRecipe, letters_task, machine, make_folder, workspace
 
@@ -374,24 +371,3 @@ def test_a_store_in_a_shared_folder_needs_no_server(tmp_path, recipe):
     url = f"local://{tmp_path}/shared"
     build_all(machine(url, tmp_path / "machine1", recipe))
     assert materialize(TOTAL, None, machine(url, tmp_path / "machine2", recipe)).cached
-
-
-def test_a_local_store_is_copied_to_a_url_with_its_takedowns(tmp_path, recipe, monkeypatch):
-    pytest.importorskip("obstore")
-    url, local = f"local://{tmp_path}/shared", workspace(tmp_path / "store", recipe)
-    built = build_all(local)
-    takedowns = Takedowns(local.store)
-    takedowns.save(takedowns.load_or_new("page.example"))
-    monkeypatch.setenv("LLM_ASSETS_STORE", str(tmp_path / "store"))
-    first, again = (CliRunner().invoke(cli, ["artifacts", "copy", url]).output for _ in range(2))
-    assert first == f"3 artifacts copied to {url}, 0 were there\n"
-    assert again == f"0 artifacts copied to {url}, 3 were there\n"
-    ws = machine(url, tmp_path / "data" / "cache", recipe)
-    assert [takedown.rule for takedown in Takedowns(ws.store).load_all()] == ["page.example"]
-    for stage in GRAPH:
-        shared = materialize(stage, "a" if stage.per_crawl else None, ws)
-        assert shared.cached and shared.artifact.record == built[stage.name].record
-        assert contents(shared.artifact) == contents(built[stage.name])
-    monkeypatch.setenv("LLM_ASSETS_STORE", url)
-    refused = CliRunner().invoke(cli, ["artifacts", "copy", url])
-    assert refused.exit_code == 1 and "from a local folder" in refused.output

@@ -135,3 +135,13 @@ def test_a_backup_into_the_same_folder_forgets_what_was_deleted(ws, tmp_path):
     copy = RemoteStore(f"local://{tmp_path}/backup/bucket/store", tmp_path / "reader")
     assert [artifact.record.asset for artifact in copy.artifacts()] == ["letters", "words"]
     assert copy.objects.list("total") == []
+
+
+def test_a_build_in_progress_is_in_the_copy_as_an_announcement_alone(ws, tmp_path):
+    """A task's marker names scratch files, which a build that ends during the backup removes."""
+    place = ".staging/letters/a/0123"
+    for name in ("upload.json", "7/tasks/file0.json", "files/89ab/scratch.parquet"):
+        ws.store.objects.put(f"{place}/{name}", b"{}")
+    Script("backup.sh", tmp_path / "backup", tmp_path / "bucket", tmp_path / "steps").finish()
+    copy = RemoteStore(f"local://{tmp_path}/backup/bucket/store", tmp_path / "reader")
+    assert [item.key for item in copy.objects.list(".staging")] == [f"{place}/upload.json"]

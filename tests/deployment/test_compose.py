@@ -1,6 +1,9 @@
 """The deployment's files: valid for the programs that read them, and without a secret, a moving version or a gap."""
 
+import os
 import re
+import runpy
+import secrets
 import shutil
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import yaml
 
 from llm_assets.settings import PROJECT
 from tests.support.native_compose import load_config
+from tests.support.object_server import DENIED, object_server
 
 FOLDER = PROJECT / "docs" / "deployment"
 COMPOSE = FOLDER / "compose.yaml"
@@ -35,6 +39,42 @@ def test_the_s3_server_can_be_left_out_for_a_bucket_elsewhere():
     services = load_config([COMPOSE], profile="none", AWS_ENDPOINT_URL=address, **VALUES)["services"]
     assert services.keys() >= {"code", "daemon", "bucket"} and not services.keys() & {"seaweedfs", "rclone"}
     assert services["code"]["environment"]["AWS_ENDPOINT_URL"] == address
+
+
+def test_every_client_of_the_bucket_gets_its_region():
+    services = load_config([COMPOSE], AWS_REGION="eu-central-1", **VALUES)["services"]
+    variables = [services[name]["environment"] for name in ("bucket", "mlflow", "code", "own-code")]
+    assert {(v["AWS_REGION"], v["AWS_DEFAULT_REGION"]) for v in variables} == {("eu-central-1", "eu-central-1")}
+    assert services["rclone"]["environment"]["RCLONE_CONFIG_S3_REGION"] == "eu-central-1"
+
+
+@pytest.fixture
+def bucket_server(monkeypatch):
+    """An S3 server, and the environment of the service that creates the bucket, in a region other than the default."""
+    server = object_server(monkeypatch)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("BUCKET", f"bucket-{secrets.token_hex(4)}")
+    return server
+
+
+def test_a_bucket_is_created_in_its_region(bucket_server):
+    import boto3
+
+    for _ in range(2):  # the second time, it is there
+        runpy.run_path(str(FOLDER / "code" / "create_bucket.py"))
+    client = boto3.client("s3", region_name="eu-central-1")
+    assert client.get_bucket_location(Bucket=os.environ["BUCKET"])["LocationConstraint"] == "eu-central-1"
+
+
+def test_an_account_that_may_not_create_buckets_can_use_one(bucket_server, monkeypatch):
+    monkeypatch.setenv("BUCKET", bucket_server.new_bucket().split("/")[2])
+    with bucket_server.fault(*DENIED, applies=lambda method, path, key_id: method == "PUT"):
+        runpy.run_path(str(FOLDER / "code" / "create_bucket.py"))
+
+
+def test_a_bucket_that_the_account_may_not_use_is_named(bucket_server):
+    with bucket_server.fault(*DENIED), pytest.raises(SystemExit, match=rf"{os.environ['BUCKET']} in eu-central-1: "):
+        runpy.run_path(str(FOLDER / "code" / "create_bucket.py"))
 
 
 @pytest.mark.parametrize("missing", SECRETS)

@@ -6,10 +6,12 @@ Postgres, Dagster's webservers, daemon and code servers and MLflow are the real 
 import json
 import os
 import random
+import re
 import shutil
+import signal
 import subprocess
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,7 @@ class Deployment:
     compose: NativeCompose
     webserver: Dagster
     read_only: Dagster
+    processes: dict[str, subprocess.Popen[bytes]]
 
     def launch(self, location: str, asset: str) -> dict:
         selector = {
@@ -74,9 +77,9 @@ def deployment(tmp_path_factory, network):
     with (
         serve_objects(compose.address("seaweedfs"), 8333),
         compose.postgres(),
-        compose.running(SERVICES),
+        compose.running(SERVICES) as processes,
     ):
-        yield Deployment(compose, webserver(compose, "webserver"), webserver(compose, "webserver-read-only"))
+        yield Deployment(compose, webserver(compose, "webserver"), webserver(compose, "webserver-read-only"), processes)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +119,7 @@ def test_the_artifact_is_in_the_object_store_and_its_build_in_mlflow(deployment,
 
 def test_the_replica_shows_the_same_and_starts_nothing(deployment, built):
     assert {run["runId"] for run in deployment.read_only.runs()} >= set(built.values())
-    answer = Deployment(deployment.compose, deployment.read_only, deployment.read_only).launch(
-        "llm_assets", "url_blocklists"
-    )
+    answer = replace(deployment, webserver=deployment.read_only).launch("llm_assets", "url_blocklists")
     assert answer["__typename"] == "UnauthorizedError"
 
 
@@ -133,7 +134,7 @@ def test_a_restored_deployment_finds_everything_cached_and_has_the_history(
     config = load_config([FOLDER / "compose.yaml"], **SETTINGS, BUCKET="another")
     fresh = NativeCompose.create(config, tmp_path_factory.mktemp("fresh"), f"127.{second}.{int(third) + 1}")
     with serve_objects(fresh.address("seaweedfs"), 8333), fresh.postgres():
-        restored = Deployment(fresh, deployment.webserver, deployment.read_only)
+        restored = Deployment(fresh, webserver(fresh, "webserver"), webserver(fresh, "webserver-read-only"), {})
         restored.run_script("restore.sh", backup)
         run = fresh.execute(
             "code", ["llm-assets", "run", "--select", "url_blocklists", "--plain"], capture_output=True, text=True
@@ -144,3 +145,30 @@ def test_a_restored_deployment_finds_everything_cached_and_has_the_history(
         query = "SELECT asset_key FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION' ORDER BY id"
         assert restored.select(query, "dagster")[:2] == ['["url_blocklists"]', '["blocked_domains"]']
         assert restored.select("SELECT status FROM runs", "mlflow") == ["FINISHED"]
+        with fresh.running(("mlflow", "webserver")):  # each refuses a database of another version
+            assert {run["runId"] for run in restored.webserver.runs()} >= set(built.values())
+
+
+def test_the_commands_of_an_upgrade_start_no_service_on_an_old_database(deployment):
+    upgrade = (PROJECT / "docs" / "how-to" / "deployment.md").read_text().partition("## Upgrade")[2]
+    commands = re.findall(r"^docker compose run .*", upgrade, re.MULTILINE)
+    assert len(commands) == 2 and all(" --no-deps " in command for command in commands)
+    path = f"{deployment.compose.docker_program()}:{os.environ['PATH']}"
+    for command in commands:
+        done = subprocess.run(command, shell=True, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_check_of_a_killed_service_fails(deployment):
+    """The last test of the deployment, because it ends services."""
+    names = ("mlflow", "webserver", "daemon", "code")
+    assert all(deployment.compose.is_healthy(name) for name in names)
+    for name in names:
+        os.killpg(deployment.processes[name].pid, signal.SIGKILL)
+    # As if 400 seconds had passed since: the daemon's check looks for its heartbeats in the database.
+    deployment.select(
+        """UPDATE daemon_heartbeats SET body = regexp_replace(body, '("timestamp": )[0-9.]+',
+           '\\1' || (extract(epoch FROM now()) - 400)::text)""",
+        "dagster",
+    )
+    assert [name for name in names if deployment.compose.is_healthy(name)] == []
