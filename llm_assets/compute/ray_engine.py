@@ -180,7 +180,7 @@ def connect(address: str) -> Any:
     address = os.environ.get("RAY_ADDRESS") or AUTO if address == AUTO else address
     if ray.is_initialized():
         current = ray.get_runtime_context().gcs_address
-        if address not in (AUTO, current):
+        if address not in (AUTO, current, _names.get(current)):
             raise ClusterError(f"this process is connected to the Ray cluster at {current}, not to {address}")
         return ray
     if address != AUTO:
@@ -190,7 +190,11 @@ def connect(address: str) -> Any:
     except Exception as error:  # of several types, also for other versions of Ray or Python
         reason = " ".join(str(error).split())
         raise ClusterError(f"cannot connect to the Ray cluster at {address}: {reason}") from error
+    _names[ray.get_runtime_context().gcs_address] = address
     return ray
+
+
+_names: dict[str, str] = {}  # under which this process has connected to clusters, by Ray's own address
 
 
 def _require_answer(address: str) -> None:

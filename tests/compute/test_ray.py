@@ -208,6 +208,13 @@ def test_a_cluster_that_cannot_be_used_is_one_clear_error(cluster, monkeypatch):
     assert "Version mismatch" in problem(cluster.address) and "2.1.0" in problem(cluster.address)
 
 
+def test_the_head_may_be_named_otherwise_than_ray_names_it(cluster):
+    ray.shutdown()
+    engine = RayEngine(f"localhost:{cluster.address.rpartition(':')[2]}")
+    for _ in range(2):  # which connects, and then uses the connection
+        assert list(engine.run(print, {"task": ()})) == ["task"]
+
+
 def test_a_task_that_no_node_fits_is_an_error_in_the_end(cluster, monkeypatch):
     monkeypatch.setattr(ray_engine, "WAIT_SECONDS", 0.2)
     monkeypatch.setattr(ray_engine, "LOOK_SECONDS", 0.1)
