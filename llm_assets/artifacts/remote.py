@@ -382,10 +382,14 @@ class RemoteStore(Store):
         self._index.forget_listing(RECORDS)
 
     def _remove(self, lease: Lease, place: str, key: str) -> None:
-        """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage."""
+        """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage.
+
+        Markers of tasks go before the files that they name.
+        """
         self.announce(lease.digest, key, place)
         self._delete(lease, [record_key(place)])
         self._index.forget_listing(RECORDS)
+        self._clear_staging(lease, place, keep_announcement=True)
         self._delete(lease, [item.key for item in self.objects.list(place)])
         self._clear_staging(lease, place)
 

@@ -150,6 +150,34 @@ def test_tasks_of_workers_are_resumed_by_them_and_run_again_on_a_disk_of_this_ma
         assert outcome.resumed_tasks == resumed and outcome.artifact.record.files == letters.record.files
 
 
+def test_half_a_file_of_a_build_that_was_killed_on_this_machine_is_fetched_again(distant, tmp_path, recipe):
+    local = build(replace(workspace(tmp_path / "store", recipe), graph=GRAPH))[-1]
+    materialize(LETTERS, "a", distant)
+    staging = distant.store.open_staging(distant.resolver().resolve("copies", "a").identity)
+    for name in ("notes/file0.txt", "letters/file0.parquet"):
+        (staging / name).parent.mkdir(exist_ok=True)
+        (staging / name).write_text("half")
+    assert materialize(COPIES, "a", distant).artifact.record.files == local.record.files
+
+
+@pytest.mark.parametrize("lost", ["copies", ".staging"])
+def test_a_marker_whose_files_are_gone_does_not_count(distant, tmp_path, recipe, lost):
+    """As after a deletion that was killed between files and markers."""
+    local = build(replace(workspace(tmp_path / "store", recipe), graph=GRAPH))[-1]
+    copies = build(distant)[-1]
+    identity, objects = distant.resolver().resolve("copies", "a").identity, distant.store.objects
+    distant.store.delete(copies)
+    (tmp_path / "builder").rename(tmp_path / "lost")  # the next builder has no copies
+    (tmp_path / "builder").mkdir()
+    with distant.store.lock(identity):
+        staging = distant.store.remote_staging(identity)
+        for task in (payload for (payload,) in distant.engine.payloads if "copies" in payload.staging.place):
+            run_remote_task(replace(task, staging=staging))
+    objects.delete([item.key for item in objects.list(lost) if "/files/" in item.key and "file1." in item.key])
+    outcome = materialize(COPIES, "a", distant)
+    assert outcome.resumed_tasks == 3 and outcome.artifact.record.files == local.record.files
+
+
 def test_a_path_that_does_not_exist_is_named(distant, tmp_path):
     inputs = distant.resolver().resolve("copies", "a").inputs
     tasks = RemoteTasks(None, tmp_path, inputs, ())
