@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from .errors import ArtifactError, LeaseLost
+from .errors import ArtifactError, BeingBuilt, LeaseLost
 from .identity import SHORT_ID_DIGITS
 from .lease import (
     LEASE_SECONDS,
@@ -170,12 +170,13 @@ def _listing(objects: ObjectStore) -> dict[str, list[ObjectInfo]]:
 
 
 def remove_all(store: RemoteStore, artifacts: Sequence[Artifact]) -> None:
-    """Remove artifacts, here and at the URL. Raises ArtifactError for those that are being built, after all others."""
+    """Remove artifacts, here and at the URL. After that, raises BeingBuilt with the names of those being built."""
     refused = {}
     for start in range(0, len(artifacts), BATCH):
         refused.update(_remove_batch(store, artifacts[start : start + BATCH]))
-    for name, holder in refused.items():
-        raise ArtifactError(f"{name} is being built by {holder}; run again later")
+    if refused:
+        builds = ", ".join(f"{name} is being built by {holder}" for name, holder in refused.items())
+        raise BeingBuilt(f"{builds}; run again later")
 
 
 def _remove_batch(store: RemoteStore, artifacts: Sequence[Artifact]) -> dict[str, str]:

@@ -136,11 +136,15 @@ class RemoteStaging:
             key = file_key(self._folder if is_scratch else self.place, file, entry)
             download_file(self.objects, key, entry, folder / file)
 
-    def take_over(self) -> None:
-        """Take over the tasks that earlier builders have finished until now."""
+    def take_over(self) -> list[str]:
+        """Take over the tasks that earlier builders have finished until now.
+
+        Returns the keys of their markers, which may be removed then.
+        """
         folders = [item.key.removeprefix(f"{self._folder}/").split("/") for item in self.objects.list(self._folder)]
+        markers = [(names[0], names[2]) for names in folders if len(names) == 3 and names[1] == _MARKERS]
         # Sorted: of a task that several builders have finished, the last one's marker is taken.
-        latest = {names[2]: names[0] for names in folders if len(names) == 3 and names[1] == _MARKERS}
+        latest = {name: token for token, name in markers if token <= self.token}
 
         def copy(name: str) -> None:
             data = self.objects.get(f"{self._tasks(latest[name])}/{name}")
@@ -149,6 +153,7 @@ class RemoteStaging:
 
         with ThreadPoolExecutor(_READS) as pool:
             list(pool.map(copy, [name for name, token in latest.items() if token != self.token]))
+        return [f"{self._tasks(token)}/{name}" for token, name in markers if token < self.token]
 
     def _tasks(self, token: str) -> str:
         return f"{self._folder}/{token}/{_MARKERS}"

@@ -247,7 +247,7 @@ def test_workers_without_a_shared_disk_build_an_artifact_that_is_byte_identical(
         work(first, "file1")
     with ws.store.lock(identity):
         second = ws.store.remote_staging(identity)
-        assert sorted(second.markers()) == ["file0", "file1"]
+        assert sorted(second.markers()) == ["file0", "file1"] and first.markers() == {}
         work(first, "file2")  # too late: a worker of the builder that was taken over
         assert sorted(second.markers()) == ["file0", "file1"]
         work(second, "file2")
@@ -276,10 +276,15 @@ def test_what_the_record_does_not_name_is_removed_when_an_artifact_is_published(
     assert stored.record == artifact.record
     assert {item.key for item in ws.store.objects.list("letters")} == stored.remote.keys()
     letters_task(tmp_path / "late", "file1", Path(recipe.folder) / "a" / "file1.txt", True, 0.0)
-    pickle.loads(pickle.dumps(staging)).store_task(tmp_path / "late", "file1")  # of a worker that is late
-    collect(ws, find_garbage(ws, staging_days=0))
-    assert {item.key for item in ws.store.objects.list("letters")} == stored.remote.keys()
-    assert ws.store.objects.list(".staging") == []
+    place = f".staging/letters/a/{identity.short_id}"
+    for announcement in ([], [f"{place}/upload.json"]):  # which the builder may remove after the worker has written it
+        pickle.loads(pickle.dumps(staging)).store_task(tmp_path / "late", "file1")  # of a worker that is late
+        ws.store.objects.delete(announcement)
+        with ws.store.lock(identity):
+            assert ws.store.interrupted_uploads(days=0) == []
+        collect(ws, find_garbage(ws, staging_days=0))
+        assert {item.key for item in ws.store.objects.list("letters")} == stored.remote.keys()
+        assert ws.store.objects.list(".staging") == []
 
 
 def test_an_error_after_the_record_is_written_does_not_undo_the_build(server, tmp_path, recipe, caplog):

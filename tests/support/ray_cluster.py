@@ -36,14 +36,15 @@ class RayCluster:
         """The folder in which a node's workers keep copies of inputs, and run tasks."""
         return self.folder / name / f"llm-assets-{os.getuid()}"
 
-    def add_node(self) -> str:
+    def add_node(self, memory: int = NODE_MEMORY) -> str:
+        """Start a node. memory: bytes that it offers to tasks."""
         name = f"node{len(self.nodes)}"
         (self.folder / name).mkdir()
         with environment(**self.environment, TMPDIR=str(self.folder / name)):
             self.nodes[name] = self.cluster.add_node(
                 num_cpus=1,
                 object_store_memory=NODE_BYTES,
-                memory=NODE_MEMORY,
+                memory=memory,
                 include_dashboard=False,
             )
         return name
