@@ -5,7 +5,7 @@
 Both engines have the same number of cores of this machine and the same kind of store, at a URL (a folder,
 ``local://``). Ray has a node of one core for each, with a folder of its own for copies of inputs, so that every file a
 task reads or writes passes through the store, as on a cluster. The engines take turns; before the first round both
-build the smallest file, so that starting and compiling are not measured. `ratio` is Ray's wall time over the local
+build the smallest files, so that starting and compiling are not measured. `ratio` is Ray's wall time over the local
 engine's, and `cpu_ratio` its CPU time over that of the local engine, each of the same round: the median, and all of
 them. CPU time is that of this process and its workers, on Ray with all processes of Ray itself; other work on the
 machine does not change it much. The artifacts of both engines must be byte-identical.
@@ -101,12 +101,14 @@ def measure(warc: Path, cores: int, rounds: int, folder: Path) -> dict[str, Any]
     """All rounds of both engines. Raises SystemExit if their artifacts differ."""
     from llm_assets.compute import LocalEngine, RayEngine
 
-    smallest = min(warc.glob("*.gz"), key=lambda path: path.stat().st_size)
+    (folder / "smallest").mkdir()
+    for path in sorted(warc.glob("*.gz"), key=lambda path: path.stat().st_size)[: max(2, cores)]:
+        (folder / "smallest" / path.name).symlink_to(path.absolute())
     results: list[dict[str, Any]] = []
     with ray_nodes(folder, cores) as address:
         engines = {"local": LocalEngine(cores), "ray": RayEngine(address, workers=cores)}
         for name, engine in engines.items():
-            build(smallest, folder / f"warm-{name}", engine)
+            build(folder / "smallest", folder / f"warm-{name}", engine)
         for number in range(rounds):
             outcomes = {name: build(warc, folder / f"{name}{number}", engine) for name, engine in engines.items()}
             if outcomes["local"][1] != outcomes["ray"][1]:

@@ -19,6 +19,8 @@ FRAMEWORK = tuple(f"{PROJECT}.{name}" for name in ("artifacts", "recipes", "comp
 # Below the framework packages, but this module decides which pages reach the data.
 NOT_FRAMEWORK = (f"{PROJECT}.recipes.training_pages",)
 STATEMENTS = "sql"  # the package of the statements that llm_assets.sql.statement reads
+# Endings of the files that are installed: modules, and the package data of pyproject.toml.
+_PACKAGED = {".py", ".sql", ".txt", ".json", ".j2", ".md", ".html", ".css", ".js", ".svg"}
 _FROM = re.compile(r"^[ \t]*from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w.]+(?:[ \t]+as[ \t]+\w+)?(?:[ \t]*,[ \t]*[\w.]+)*)", re.MULTILINE)
 _IN_STRING = re.compile(r"[\"'](" + PROJECT + r"(?:\.\w+)+)[\"']")
@@ -116,12 +118,12 @@ def _digest(path: Path) -> str:
 
 @lru_cache
 def package_digest() -> str:
-    """SHA-256 (16 hex digits) of all files of the package, and of the SQL statements."""
+    """SHA-256 (16 hex digits) of the package's modules and data files, and of the SQL statements."""
     digest = hashlib.sha256()
     for top in (PROJECT, STATEMENTS):
         folder = _top_folder(top)
         for path in sorted(folder.rglob("*")) if folder else ():
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.suffix in _PACKAGED and "__pycache__" not in path.parts:
                 digest.update(f"{top}/{path.relative_to(folder)} {_digest(path)}\n".encode())
     return digest.hexdigest()[:16]
 

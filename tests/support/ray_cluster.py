@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NODE_BYTES = 100 << 20  # of a node's object store, in which only results of tasks lie: None
 NODE_MEMORY = 3 << 30  # that a node offers to tasks
+TRIES = 3  # to start a node: Ray waits for 30 seconds each time, which a busy machine may take
 
 
 class RayCluster:
@@ -41,12 +42,15 @@ class RayCluster:
         name = f"node{len(self.nodes)}"
         (self.folder / name).mkdir()
         with environment(**self.environment, TMPDIR=str(self.folder / name)):
-            self.nodes[name] = self.cluster.add_node(
-                num_cpus=1,
-                object_store_memory=NODE_BYTES,
-                memory=memory,
-                include_dashboard=False,
-            )
+            for tries_left in reversed(range(TRIES)):
+                try:
+                    self.nodes[name] = self.cluster.add_node(
+                        num_cpus=1, object_store_memory=NODE_BYTES, memory=memory, include_dashboard=False
+                    )
+                    break
+                except Exception as error:
+                    if "timed out during startup" not in str(error) or not tries_left:
+                        raise
         return name
 
     def kill_node(self, name: str) -> None:
