@@ -33,6 +33,10 @@ class LeaseLost(ArtifactError):
     """Another builder has taken over an artifact; nothing was published or removed since."""
 
 
+class BeingBuilt(ArtifactError):
+    """An artifact that is to be removed is being built."""
+
+
 class CodeDiffers(ArtifactError):
     """A worker has other code than the builder, and could write other bytes."""
 

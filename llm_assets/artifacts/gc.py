@@ -9,9 +9,10 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from .errors import ArtifactError
+from .errors import ArtifactError, BeingBuilt
 from .identity import recipe_label
 from .materialize import Workspace
 from .remote import Upload
@@ -133,14 +134,20 @@ def _with_inputs(artifacts: list[Artifact], roots: set[str]) -> set[str]:
 
 
 def collect(workspace: Workspace, garbage: Garbage) -> None:
-    """Remove what `find_garbage` found."""
-    workspace.store.delete_all(garbage.artifacts)
-    for upload in garbage.uploads:
-        workspace.store.remove_upload(upload)
+    """Remove what `find_garbage` found. Raises BeingBuilt for what is being built again, after all else is removed."""
+    store, refusals = workspace.store, []
+    uploads = [partial(store.remove_upload, upload) for upload in garbage.uploads]
+    for remove in (partial(store.delete_all, garbage.artifacts), *uploads):
+        try:
+            remove()
+        except BeingBuilt as error:
+            refusals.append(str(error))
     for folder in garbage.staging:
         shutil.rmtree(folder, ignore_errors=True)
     for label in garbage.forgotten:
-        workspace.store.forget_recipe(label)
+        store.forget_recipe(label)
+    if refusals:
+        raise BeingBuilt("\n".join(refusals))
 
 
 def _folder_bytes(folder: Path) -> int:

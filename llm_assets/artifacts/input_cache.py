@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ DEFAULT_BYTES = 20_000_000_000
 _LOCKS = ".locks"
 _TASK = "task-"  # folders of running tasks
 _DOWNLOADS = 8  # files at a time
+UNUSED_SECONDS = 86_400.0
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,9 @@ class StoredFiles:
 class InputCache:
     """A folder of copies. Those read least recently are removed when all exceed `limit` bytes.
 
-    Each copy, and each folder in which a task runs, has a lock, which the kernel releases when a worker is killed.
-    A copy that a running task reads is not removed, and neither is the folder of a running task.
+    A copy that nothing has read for UNUSED_SECONDS is removed by the next task that downloads: pages that were taken
+    down must not stay. Each copy, and each folder in which a task runs, has a lock, which the kernel releases when a
+    worker is killed. A copy that a running task reads is not removed, and neither is the folder of a running task.
     """
 
     def __init__(self, folder: Path, limit: int):
@@ -83,11 +88,15 @@ class InputCache:
                     folder.mkdir(exist_ok=True)  # of a folder without files
                     yield folder / stored.name
                     return
-            with self._locked(stored.digest, fcntl.LOCK_EX):
-                missing = [file for file in stored.files if not (folder / file[0]).exists()]
-                with ThreadPoolExecutor(_DOWNLOADS) as pool:
-                    list(pool.map(lambda file: _download(objects, *file, folder), missing))
-                self._prune()
+            # Without waiting: a worker that has just downloaded it may read it for hours, and others after it.
+            try:
+                with self._locked(stored.digest, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    missing = [file for file in stored.files if not (folder / file[0]).exists()]
+                    with ThreadPoolExecutor(_DOWNLOADS) as pool:
+                        list(pool.map(lambda file: _download(objects, *file, folder), missing))
+                    self._prune()
+            except BlockingIOError:
+                time.sleep(random.uniform(0, 2 * _POLL_SECONDS))
 
     @contextlib.contextmanager
     def _locked(self, name: str, kind: int) -> Iterator[int]:
@@ -110,15 +119,15 @@ class InputCache:
         (self.folder / _LOCKS / name).unlink(missing_ok=True)
 
     def _prune(self) -> None:
-        """Remove folders of killed tasks, and the copies that were used least recently, until the rest fits."""
+        """Remove folders of killed tasks and unused copies, and those used least recently until the rest fits."""
         locks = {}
         for path in (self.folder / _LOCKS).iterdir():
             with contextlib.suppress(FileNotFoundError):  # removed by another worker
                 locks[path.name] = path.stat().st_mtime
         sizes = {name: 0 if name.startswith(_TASK) else _folder_bytes(self.folder / name) for name in locks}
-        excess = sum(sizes.values()) - self.limit
+        excess, oldest = sum(sizes.values()) - self.limit, time.time() - UNUSED_SECONDS
         for name in sorted(locks, key=lambda name: (not name.startswith(_TASK), locks[name])):
-            if excess <= 0 and not name.startswith(_TASK):
+            if excess <= 0 and not name.startswith(_TASK) and locks[name] > oldest:
                 break
             with contextlib.suppress(BlockingIOError), self._locked(name, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 self._remove(name)

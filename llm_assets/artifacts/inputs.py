@@ -46,7 +46,7 @@ class Inputs(Mapping[str, Artifact]):
             if path.is_relative_to(artifact.folder):
                 place, files = path.relative_to(artifact.folder).as_posix(), artifact.record.files
                 below = "" if place == "." else f"{place}/"
-                names = [name for name in files if name == place or name.startswith(below)]
+                names = [place] if place in files else [name for name in files if name.startswith(below)]
                 if names := [name for name in names if files[name].location is None]:
                     return artifact, names
         return None, []

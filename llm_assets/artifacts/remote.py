@@ -28,9 +28,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ArtifactError, CorruptArtifact
-from .identity import SHORT_ID_DIGITS, Identity
-from .lease import Lease, is_live, last_claim, live_claims, new_claim
+from .errors import ArtifactError, BeingBuilt, CorruptArtifact
+from .identity import SHORT_ID_DIGITS, Identity, artifact_key
+from .lease import LOCKS, Lease, is_live, last_claim, live_claims, new_claim
 from .object_index import LISTING_SECONDS, ObjectIndex
 from .objects import ObjectInfo, ObjectStore
 from .record import RECORD, Record, write_atomic
@@ -181,7 +181,7 @@ class RemoteStore(Store):
         lease, place = self._lease(identity), self._place(identity)
         announcement = self.announce(identity.digest, identity.key, place)
         staging = RemoteStaging(self.url, place, lease.token, announcement)
-        staging.take_over()
+        self._delete(lease, staging.take_over())
         return staging
 
     def require_lock(self, identity: Identity) -> None:
@@ -227,10 +227,8 @@ class RemoteStore(Store):
         self._index.forget_listing(RECORDS)
         if self._artifact_at(place) is not None:
             return
-        announced = self.objects.get(f"{STAGING}/{place}/{ANNOUNCED}")
-        if announced is not None or self.objects.list(place):
-            digest = json.loads(announced)["identity"] if announced is not None else short_id
-            with self._lock_to_remove(digest, key) as lease:
+        if self.objects.list(f"{STAGING}/{place}") or self.objects.list(place):
+            with self._lock_to_remove(self._digest_at(place), key) as lease:
                 self._remove(lease, place, key)
         with clear_disk_errors(self.root):
             shutil.rmtree(self._folder_of(short_id, key), ignore_errors=True)
@@ -241,18 +239,18 @@ class RemoteStore(Store):
 
         The claim of a process that has died on this machine is known to be dead by its lock.
         """
-        uploads = []
+        uploads: list[Upload] = []
         locked_here = {build.lock.name for build in super().builds_in_progress() if build.lock is not None}
         by_place: dict[str, list[ObjectInfo]] = {}
         for item in self.objects.list(STAGING):
             by_place.setdefault("/".join(item.key.split("/")[1:4]), []).append(item)
         for place, items in by_place.items():
             age = (self.objects.now() - max(item.modified for item in items)).total_seconds()
-            announced = self.objects.get(f"{STAGING}/{place}/{ANNOUNCED}")
             # The store's clock is estimated up to a second early, so an age may be negative; 0 days takes everything.
-            if (days > 0 and age < days * 86_400) or announced is None:
+            if days > 0 and age < days * 86_400:
                 continue
-            digest, key = json.loads(announced)["identity"], json.loads(announced)["key"]
+            asset, partition, _ = place.split("/")
+            digest, key = self._digest_at(place), artifact_key(asset, None if partition == NO_PARTITION else partition)
             claim = last_claim(self.objects, digest)
             is_dead_here = claim is not None and claim[2].machine == self.machine() and digest[:32] not in locked_here
             if claim is None or is_dead_here or not is_live(self.objects, *claim[1:]):
@@ -321,7 +319,7 @@ class RemoteStore(Store):
         """
 
         def refuse(holder: str) -> None:
-            raise ArtifactError(f"{key} {digest[:SHORT_ID_DIGITS]} is being built by {holder}; run again later")
+            raise BeingBuilt(f"{key} {digest[:SHORT_ID_DIGITS]} is being built by {holder}; run again later")
 
         with self._claim(digest, key, refuse, None) as lease:
             yield lease
@@ -378,6 +376,18 @@ class RemoteStore(Store):
         self.objects.put(f"{STAGING}/{place}/{ANNOUNCED}", note)
         return note
 
+    def _digest_at(self, place: str) -> str:
+        """The identity of what is built at a place, as it is announced there; else its digits that claims have.
+
+        A worker may store a task after its builder has removed the announcement.
+        """
+        announced = self.objects.get(f"{STAGING}/{place}/{ANNOUNCED}")
+        if announced is not None:
+            return str(json.loads(announced)["identity"])
+        short_id = place.rsplit("/", 1)[-1]
+        claimed = (item.key.split("/")[1] for item in self.objects.list(LOCKS))
+        return next((digest for digest in claimed if digest.startswith(short_id)), short_id)
+
     def _publish_at_url(self, lease: Lease, record: Record, folder: Path) -> None:
         """Upload an artifact's files from a folder, then its record, unless another builder has taken over."""
         place = self._place_in_url(record.short_id, record.key)
@@ -398,10 +408,14 @@ class RemoteStore(Store):
         self._index.forget_listing(RECORDS)
 
     def _remove(self, lease: Lease, place: str, key: str) -> None:
-        """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage."""
+        """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage.
+
+        Markers of tasks go before the files that they name.
+        """
         self.announce(lease.digest, key, place)
         self._delete(lease, [record_key(place)])
         self._index.forget_listing(RECORDS)
+        self._clear_staging(lease, place, keep_announcement=True)
         self._delete(lease, [item.key for item in self.objects.list(place)])
         self._clear_staging(lease, place)
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from .errors import ArtifactError, LeaseLost
+from .errors import ArtifactError, BeingBuilt, LeaseLost
 from .identity import SHORT_ID_DIGITS
 from .lease import (
     LEASE_SECONDS,
@@ -170,12 +170,13 @@ def _listing(objects: ObjectStore) -> dict[str, list[ObjectInfo]]:
 
 
 def remove_all(store: RemoteStore, artifacts: Sequence[Artifact]) -> None:
-    """Remove artifacts, here and at the URL. Raises ArtifactError for those that are being built, after all others."""
+    """Remove artifacts, here and at the URL. After that, raises BeingBuilt with the names of those being built."""
     refused = {}
     for start in range(0, len(artifacts), BATCH):
         refused.update(_remove_batch(store, artifacts[start : start + BATCH]))
-    for name, holder in refused.items():
-        raise ArtifactError(f"{name} is being built by {holder}; run again later")
+    if refused:
+        builds = ", ".join(f"{name} is being built by {holder}" for name, holder in refused.items())
+        raise BeingBuilt(f"{builds}; run again later")
 
 
 def _remove_batch(store: RemoteStore, artifacts: Sequence[Artifact]) -> dict[str, str]:
@@ -204,17 +205,17 @@ def _remove_batch(store: RemoteStore, artifacts: Sequence[Artifact]) -> dict[str
 
 
 def _remove_claimed(store: RemoteStore, artifacts: Sequence[Artifact], held: Claims) -> None:
-    """As `RemoteStore.delete`: announcements, records, files, tasks of builders, and announcements at last."""
+    """As `RemoteStore.delete`: announcements, records, tasks of builders, files, and announcements at last."""
     by_place = {store.place_of(artifact): artifact.record for artifact in artifacts}
     _each(lambda place: store.announce(by_place[place].identity, by_place[place].key, place), by_place)
     held.delete([record_key(place) for place in by_place])
     store.forget_listing(RECORDS)
-    files = _each(store.objects.list, by_place)
-    held.delete([item.key for items in files for item in items])
     announcements = {f"{STAGING}/{place}/{ANNOUNCED}" for place in by_place}
     staged = [item.key for item in store.objects.list(STAGING)]
     of_artifacts = [key for key in staged if "/".join(key.split("/")[1:4]) in by_place]
     held.delete([key for key in of_artifacts if key not in announcements])
+    files = _each(store.objects.list, by_place)
+    held.delete([item.key for items in files for item in items])
     held.delete(sorted(announcements))
     short_ids = {artifact.record.short_id for artifact in artifacts}
     held.delete([item.key for item in store.objects.list(CHECKS) if item.key.split("/")[1] in short_ids])

@@ -9,7 +9,7 @@ those of the next.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,15 +95,29 @@ class RemoteStaging:
     def save_markers(self, folder: Path) -> list[str]:
         """Write the markers into a local staging folder, from which the record is made. Files are not copied.
 
-        Those there of tasks that are no longer stored are removed. Returns the names of the stored tasks.
+        Those there of tasks that are no longer stored are removed. Returns the names of the stored tasks. A task is
+        not stored if one of its files is absent: a deletion that was killed may have left the marker.
         """
         markers = self.markers()
+        if markers:
+            listed = [*self.objects.list(f"{self.place}/files"), *self.objects.list(f"{self._folder}/files")]
+            stored = {item.key: item.bytes for item in listed}
+            markers = {name: marker for name, marker in markers.items() if self._is_whole(marker, stored)}
         for path in (folder / TASKS).glob("*.json"):
             if path.stem not in markers and STORED in json.loads(path.read_bytes()):
                 path.unlink()
         for name, marker in markers.items():
             write_marker(folder, name, marker)
         return list(markers)
+
+    def _is_whole(self, marker: Mapping[str, Any], stored: Mapping[str, int]) -> bool:
+        """Whether all files of a task are at the URL. stored: bytes of the objects there, by key."""
+        return all(
+            stored.get(file_key(place, file, FileEntry(**entry))) == entry["bytes"]
+            for place, entries in ((self.place, marker["files"]), (self._folder, marker[STORED]))
+            for file, entry in entries.items()
+            if entry.get("location") is None
+        )
 
     def fetch(self, name: str, files: Iterable[str], folder: Path) -> None:
         """Copy files and scratch files of a finished task into a local folder, for a later task of the step.
@@ -122,11 +136,15 @@ class RemoteStaging:
             key = file_key(self._folder if is_scratch else self.place, file, entry)
             download_file(self.objects, key, entry, folder / file)
 
-    def take_over(self) -> None:
-        """Take over the tasks that earlier builders have finished until now."""
+    def take_over(self) -> list[str]:
+        """Take over the tasks that earlier builders have finished until now.
+
+        Returns the keys of their markers, which may be removed then.
+        """
         folders = [item.key.removeprefix(f"{self._folder}/").split("/") for item in self.objects.list(self._folder)]
+        markers = [(names[0], names[2]) for names in folders if len(names) == 3 and names[1] == _MARKERS]
         # Sorted: of a task that several builders have finished, the last one's marker is taken.
-        latest = {names[2]: names[0] for names in folders if len(names) == 3 and names[1] == _MARKERS}
+        latest = {name: token for token, name in markers if token <= self.token}
 
         def copy(name: str) -> None:
             data = self.objects.get(f"{self._tasks(latest[name])}/{name}")
@@ -135,11 +153,21 @@ class RemoteStaging:
 
         with ThreadPoolExecutor(_READS) as pool:
             list(pool.map(copy, [name for name, token in latest.items() if token != self.token]))
+        return [f"{self._tasks(token)}/{name}" for token, name in markers if token < self.token]
 
     def _tasks(self, token: str) -> str:
         return f"{self._folder}/{token}/{_MARKERS}"
 
 
 def write_marker(folder: Path, name: str, marker: dict[str, Any]) -> None:
-    """Write a task's marker into a local staging folder."""
+    """Write the marker of a stored task into a local staging folder.
+
+    Its files may be there. Those with other bytes, such as half a file of a build that was killed on this machine, are
+    removed.
+    """
+    for file, entry in {**marker["files"], **marker[STORED]}.items():
+        path = folder / file
+        is_copy = path.is_file() and path.stat().st_size == entry["bytes"] and file_digest(path) == entry["sha256"]
+        if not is_copy:
+            path.unlink(missing_ok=True)
     write_atomic(folder / TASKS / f"{name}.json", json.dumps(marker, sort_keys=True).encode())

@@ -15,8 +15,9 @@ import io
 import pickle
 import platform
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,12 @@ from .record import FileEntry
 from .remote_files import RemoteFiles
 from .remote_staging import STORED, RemoteStaging, write_marker
 from .source import package_digest
+from .step import Engine
 from .store import DISK_ERRORS
 
 _FETCHES = 8  # tasks whose files the builder copies at a time
+_UPLOADS = 4  # tasks whose inputs the builder stores at a time, ahead of their submission
+TABLE_LIBRARIES = ("numpy", "polars", "pyarrow")  # of every task that writes a table, named by its stage or not
 
 
 def code_versions(libraries: Iterable[str]) -> dict[str, str]:
@@ -130,10 +134,9 @@ class RemoteTasks:
 
     def __init__(self, staging: RemoteStaging, folder: Path, inputs: Inputs, libraries: Iterable[str]):
         self._staging, self._folder, self._inputs = staging, folder, inputs
-        self._versions = code_versions(libraries)
-        self._stored: dict[Path, StoredFiles] = {}
-
-    work = staticmethod(run_remote_task)
+        self._versions = code_versions(sorted({*libraries, *TABLE_LIBRARIES}))
+        self._stored: dict[Path, Future[StoredFiles]] = {}
+        self._storing = threading.Lock()
 
     def finished(self) -> Collection[str]:
         """Names of the finished tasks; their markers are written into the local folder."""
@@ -146,9 +149,16 @@ class RemoteTasks:
             write_marker(self._folder, name, marker)
         return marker
 
-    def calls(self, work: Callable[..., None], tasks: Mapping[str, tuple]) -> Mapping[str, tuple]:
-        """Arguments of `run_remote_task` by task, made when they are asked for: they may need files to be stored."""
-        return _Calls(tasks, lambda name: (self._task(work, name, tasks[name]),))
+    def run(
+        self, engine: Engine, work: Callable[..., None], tasks: Mapping[str, tuple], sizes: Mapping[str, int]
+    ) -> Generator[str]:
+        """As `engine.run`, on workers. Files of this disk that tasks read are stored ahead of their submission."""
+        with ThreadPoolExecutor(_UPLOADS) as pool:
+            calls = _Calls(tasks, lambda name: (self._task(work, name, tasks[name]),), pool)
+            try:
+                yield from engine.run(run_remote_task, calls, sizes)
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def fetch(self, markers: Mapping[str, Mapping[str, Any]], below: str) -> None:
         """Copy files of finished tasks into the local folder: those whose names begin with `below`."""
@@ -168,17 +178,26 @@ class RemoteTasks:
         return RemoteTask(name, stream.getvalue(), self._staging, self._versions)
 
     def _stored_files(self, path: Path) -> StoredFiles:
-        """What a worker needs to fetch a file or folder. One that is not an input artifact's is stored first.
+        """What a worker needs to fetch a file or folder. One that is not an input artifact's is stored first, once.
 
         Raises ArtifactError for a path that is neither.
         """
-        if path not in self._stored:
-            files = self._of_input(path) or self._of_this_disk(path)
-            is_file = list(files) == [path]
-            folder = path.parent if is_file else path
-            entries = tuple((file.relative_to(folder).as_posix(), *stored) for file, stored in files.items())
-            self._stored[path] = StoredFiles(path.name if is_file else "", entries)
-        return self._stored[path]
+        with self._storing:
+            is_new = path not in self._stored
+            stored = self._stored.setdefault(path, Future())
+        if is_new:
+            try:
+                stored.set_result(self._store(path))
+            except BaseException as error:
+                stored.set_exception(error)
+        return stored.result()
+
+    def _store(self, path: Path) -> StoredFiles:
+        files = self._of_input(path) or self._of_this_disk(path)
+        is_file = list(files) == [path]
+        folder = path.parent if is_file else path
+        entries = tuple((file.relative_to(folder).as_posix(), *stored) for file, stored in files.items())
+        return StoredFiles(path.name if is_file else "", entries)
 
     def _of_input(self, path: Path) -> dict[Path, tuple[str, FileEntry]]:
         """Key and entry of each file of an input artifact at a path, or below it. Empty if no input has one there."""
@@ -197,11 +216,20 @@ class RemoteTasks:
 
 
 class _Calls(Mapping[str, tuple]):
-    def __init__(self, names: Iterable[str], make: Callable[[str], tuple]):
-        self._names, self._make = list(names), make
+    """Arguments of `run_remote_task` by task, made by the pool shortly before an engine asks for them, in order."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], tuple], pool: Executor):
+        self._names, self._make, self._pool = list(names), make, pool
+        self._upcoming = iter(self._names)
+        self._made: dict[str, Future[tuple]] = {}
 
     def __getitem__(self, name: str) -> tuple:
-        return self._make(name)
+        while name not in self._made or len(self._made) <= _UPLOADS:
+            upcoming = next(self._upcoming, None)
+            if upcoming is None:
+                break
+            self._made[upcoming] = self._pool.submit(self._make, upcoming)
+        return self._made.pop(name).result() if name in self._made else self._make(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

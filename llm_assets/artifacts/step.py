@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import pickle
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -279,22 +281,22 @@ class Step:
 
         tasks: the arguments of each task, by name. A path among them is that of a file, or folder, to read.
         engine: runs the tasks in place of the step's engine.
-        sizes: bytes that each task reads; by default those of the files among its arguments. The largest tasks run
-        first, so that none of them runs alone at the end.
+        sizes: bytes that each task reads; by default those of the files among its arguments, at any depth. The largest
+        tasks run first, so that none of them runs alone at the end.
         """
         engine = engine or self.engine
         remote = None if engine.shares_disk else self.remote
         stored = set(remote.finished()) if remote is not None else set()
         unfinished = [name for name in tasks if name not in stored and self.finished_task(name) is None]
         self.resumed_tasks = len(tasks) - len(unfinished)
-        sizes = sizes or {name: sum(map(self._input_bytes, tasks[name])) for name in unfinished}
+        sizes = sizes or self._input_bytes({name: tasks[name] for name in unfinished})
         unfinished.sort(key=lambda name: (-sizes.get(name, 0), name))
         done = self.resumed_tasks
         self.progress.start(len(tasks), unit, done)
         if remote is None:
             names = engine.run(work, {name: (self.staging, name, *tasks[name]) for name in unfinished}, sizes)
         else:
-            names = engine.run(remote.work, remote.calls(work, {name: tasks[name] for name in unfinished}), sizes)
+            names = remote.run(engine, work, {name: tasks[name] for name in unfinished}, sizes)
         with contextlib.closing(names):  # after an error here, the engine stops its tasks at once
             for name in names:
                 done += 1
@@ -304,14 +306,21 @@ class Step:
                 self.progress.advance(done, marker["stats"])
                 self.require_lock()
 
-    def _input_bytes(self, argument: Any) -> int:
-        """Size of a file among a task's arguments; 0 for anything else."""
-        if not isinstance(argument, Path):
-            return 0
-        artifact, names = self.inputs.files_at(argument)
-        if artifact is not None:
-            return sum(artifact.record.files[name].bytes for name in names)
-        return argument.stat().st_size if argument.is_file() else 0
+    def _input_bytes(self, tasks: Mapping[str, tuple]) -> dict[str, int]:
+        """Bytes of the files among the arguments of each task."""
+        sizes: dict[Path, int] = {}
+
+        def size(path: Path) -> int:
+            if path not in sizes:
+                artifact, names = self.inputs.files_at(path)
+                if artifact is not None:
+                    sizes[path] = sum(artifact.record.files[name].bytes for name in names)
+                else:
+                    files = path.rglob("*") if path.is_dir() else [path]
+                    sizes[path] = sum(file.stat().st_size for file in files if file.is_file())
+            return sizes[path]
+
+        return {name: sum(map(size, paths_in(arguments))) for name, arguments in tasks.items()}
 
     def table(self, name: str) -> list[Path]:
         """The files of a table that the finished tasks of this step have written, sorted. They are on this machine."""
@@ -332,6 +341,27 @@ class Step:
         if not folder.is_dir():
             return {}
         return {path.stem: json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
+
+
+class _PathFinder(pickle.Pickler):
+    """Finds the paths in what is sent to a worker: what it writes is not read."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), protocol=pickle.HIGHEST_PROTOCOL)
+        self.paths: set[Path] = set()
+
+    def persistent_id(self, value: Any) -> str | None:
+        if not isinstance(value, Path):
+            return None
+        self.paths.add(value)
+        return str(value)
+
+
+def paths_in(arguments: tuple) -> set[Path]:
+    """The paths among a task's arguments, at any depth, as `remote_tasks` finds them."""
+    finder = _PathFinder()
+    finder.dump(arguments)
+    return finder.paths
 
 
 def sum_stats(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from .engine import GARBAGE_THRESHOLD, LocalEngine, WorkerDied
@@ -63,25 +64,34 @@ class RayEngine:
         """Call ``work(*tasks[name])`` for every name on some node, and yield each name when its task finishes.
 
         At most two tasks for each place of the cluster are submitted at a time. A task whose node or worker dies runs
-        again, RETRIES times. The first error stops all tasks. Raises ClusterError if the cluster cannot be reached,
+        again, RETRIES times. One that waits for more memory than any node has, as after the death of the largest, asks
+        for what there is. The first error stops all tasks. Raises ClusterError if the cluster cannot be reached,
         has other versions, or has had no node for the tasks for WAIT_SECONDS; WorkerDied if a task's workers die.
         """
         if not tasks:
             return
         ray = connect(self.address)
         call, nodes = ray.remote(_new_call()), _Nodes(ray, self.cpus)
-        queue, running = iter(tasks), {}
+        queue, running = iter(tasks), dict[Any, _Submitted]()
+
+        def submit(name: str, payload: bytes) -> None:
+            options = self._options(name, (sizes or {}).get(name, 0), nodes)
+            running[call.options(**options).remote(payload)] = _Submitted(name, payload, options["memory"])
+
         try:
             while True:
                 nodes.look()
                 while len(running) < max(2 * nodes.places, LEAST_IN_FLIGHT) and (name := next(queue, None)) is not None:
-                    options = self._options(name, (sizes or {}).get(name, 0), nodes)
-                    running[call.options(**options).remote(pickle.dumps((work, tasks[name])))] = name
+                    submit(name, pickle.dumps((work, tasks[name])))
                 if not running:
                     return
+                for reference in _without_place(ray, running, nodes.memory):
+                    task = running.pop(reference)
+                    ray.cancel(reference, force=True)
+                    submit(task.name, task.payload)
                 done, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
                 for reference in done:
-                    name = running.pop(reference)
+                    name = running.pop(reference).name
                     self._require_success(ray, reference, name)
                     yield name
         finally:
@@ -90,12 +100,12 @@ class RayEngine:
                     ray.cancel(reference, force=True)
 
     def _options(self, name: str, size: int, nodes: _Nodes) -> dict[str, Any]:
-        """What a task asks for. No task asks for more memory than some node has."""
+        """What a task asks for. No task asks for more memory than the largest node has."""
         memory = TASK_BYTES + BYTES_PER_INPUT_BYTE * size if self.memory is None else self.memory
         return {
             "name": name,
             "num_cpus": self.cpus,
-            "memory": min(memory, nodes.memory or memory),
+            "memory": memory if nodes.memory is None else min(memory, nodes.memory),
             "max_retries": RETRIES,
             "scheduling_strategy": "SPREAD",
         }
@@ -118,15 +128,34 @@ class RayEngine:
             raise ClusterError(f"{name}: {problem}")
 
 
-class _Nodes:
-    """The nodes of the cluster on which tasks fit.
+@dataclass(frozen=True)
+class _Submitted:
+    """A task that Ray has. payload: the pickled call. memory: bytes that it asks for."""
 
-    places: tasks that run at a time. memory: bytes that the largest node has for tasks; 0 while there is no node.
+    name: str
+    payload: bytes
+    memory: int
+
+
+def _without_place(ray: Any, running: Mapping[Any, _Submitted], memory: int | None) -> list[Any]:
+    """References of unfinished tasks that ask for more memory than the largest node has: Ray would keep them waiting.
+
+    memory: as in `_Nodes`.
+    """
+    larger = [reference for reference, task in running.items() if memory is not None and task.memory > memory]
+    return ray.wait(larger, num_returns=len(larger), timeout=0)[1] if larger else []
+
+
+class _Nodes:
+    """The nodes of the cluster that have the CPUs for a task.
+
+    places: tasks that run at a time. memory: bytes that the largest node has for tasks; None while there is no node.
     """
 
     def __init__(self, ray: Any, cpus: float):
         self._ray, self._cpus = ray, cpus
-        self.places, self.memory = 0, 0
+        self.places = 0
+        self.memory: int | None = None
         self._seen, self._looked = time.monotonic(), -math.inf
 
     def look(self) -> None:
@@ -138,7 +167,7 @@ class _Nodes:
         resources = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         fitting = [node for node in resources if node.get("CPU", 0) >= self._cpus]
         self.places = sum(int(node["CPU"] // self._cpus) for node in fitting)
-        self.memory = int(max((node.get("memory", 0) for node in fitting), default=0))
+        self.memory = int(max(node.get("memory", 0) for node in fitting)) if fitting else None
         if fitting:
             self._seen = now
         elif now - self._seen > WAIT_SECONDS:

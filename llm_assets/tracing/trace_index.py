@@ -159,7 +159,9 @@ def build_trace_index(step: Step, config: TraceIndexConfig) -> None:
             places = pl.Series("start", starts[first:end] - starts[first])
             frames.append(documents[first:end].with_columns(places, segment=pl.lit(name)).select(frames[0].columns))
         tables[kind] = pl.concat(frames)
-    step.run_tasks(index_task, tasks, "segments", {name: arguments[-1] for name, arguments in tasks.items()})
+    # An engine sets aside twice what a task reads; sorting takes up to 7 bytes of memory for each byte of tokens.
+    segment_bytes = {name: 4 * np.dtype(encoding.dtype).itemsize * count for name, (_, _, count) in tasks.items()}
+    step.run_tasks(index_task, tasks, "segments", segment_bytes)
     with step.task("documents") as task:
         for file in files:
             task.add_file(file)

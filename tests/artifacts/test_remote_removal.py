@@ -4,10 +4,12 @@ import hashlib
 
 import pytest
 
-from llm_assets.artifacts import ArtifactError, LeaseLost, materialize
-from llm_assets.artifacts.gc import collect, find_garbage
+from llm_assets.artifacts import LeaseLost, materialize
+from llm_assets.artifacts.errors import BeingBuilt
+from llm_assets.artifacts.gc import Garbage, collect, find_garbage
 from llm_assets.artifacts.lease import Lease, claims_folder, last_claim, new_claim
 from llm_assets.artifacts.objects import ObjectStore
+from llm_assets.artifacts.remote import Upload
 from llm_assets.artifacts.remote_files import file_key, new_record_object
 from llm_assets.artifacts.remote_removal import Claims
 from tests.support.object_server import object_server
@@ -63,10 +65,14 @@ def test_what_is_being_built_stays_and_is_named(ws, tmp_path):
     built, here = artifacts[1].record, artifacts[2].record
     claim = new_claim("machine2", built.key, "", "machine2")
     lease = Lease.acquire(ws.store.objects, built.identity, claim)
-    other_process = machine(ws.store.url, ws.store.root, ws.recipe).store
-    with other_process._lock(here.identity, here.key, None, None), pytest.raises(ArtifactError, match="is being built"):
-        ws.store.delete_all(artifacts)
+    other_process, upload = machine(ws.store.url, ws.store.root, ws.recipe).store, Upload("a/_/0", "0" * 64, "a", 1)
+    ws.store.objects.put(".staging/a/_/0/file", b"x")
+    garbage = Garbage(artifacts, [], [upload], 0, [], [])
+    names = rf"{built.key} \w+ is being built by .*{here.key} \w+ is being built by "
+    with other_process._lock(here.identity, here.key, None, None), pytest.raises(BeingBuilt, match=names):
+        collect(ws, garbage)
     lease.require()
+    assert keys(ws, ".staging") == []
     lease.release()
     assert {artifact.record.partition for artifact in ws.store.artifacts()} == {"a", built.partition, here.partition}
     ws.store.delete_all([artifact for artifact in ws.store.artifacts() if artifact.record.partition != "a"])

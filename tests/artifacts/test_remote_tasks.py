@@ -1,6 +1,10 @@
 """Tasks on machines without the builder's disk: what they fetch, store and refuse, with an engine in this process."""
 
+import fcntl
+import os
 import pickle
+import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +12,7 @@ import polars as pl
 import pytest
 
 from llm_assets.artifacts import ArtifactError, CodeDiffers, Graph, RemoteStore, Stage, Task, Workspace, materialize
-from llm_assets.artifacts.input_cache import FOLDER, InputCache, StoredFiles
+from llm_assets.artifacts.input_cache import FOLDER, UNUSED_SECONDS, InputCache, StoredFiles
 from llm_assets.artifacts.objects import ObjectStore
 from llm_assets.artifacts.record import FileEntry, file_digest
 from llm_assets.artifacts.remote_tasks import RemoteTasks, run_remote_task
@@ -30,6 +34,7 @@ class DistantEngine(LocalEngine):
         return LocalEngine(1)
 
     def run(self, work, tasks, sizes=None):
+        self.sizes = sizes
         sent = {name: pickle.loads(pickle.dumps(tasks[name])) for name in tasks}
         self.payloads += sent.values()
         yield from super().run(work, sent)
@@ -102,6 +107,9 @@ def test_artifacts_are_those_of_an_engine_with_a_common_disk(distant, tmp_path, 
     assert sorted(path.name for path in artifacts[0].folder.rglob("*.parquet")) == []
     assert ObjectStore(distant.store.url).list(".staging") == []
     assert not [path for path in (tmp_path / "worker").iterdir() if path.name.startswith("task-")]
+    extra = len("first.txt") + len("first.txtsecond.txt")  # files that are named in lists of the arguments
+    letters = artifacts[0].record.files
+    assert distant.engine.sizes == {Path(name).stem: entry.bytes + extra for name, entry in letters.items()}
     assert str(tmp_path / "builder") not in str([payload.call for (payload,) in distant.engine.payloads])
 
 
@@ -114,8 +122,9 @@ def test_a_folder_of_this_machine_is_refused_as_store(tmp_path, recipe):
 def test_a_worker_with_other_code_is_refused(distant):
     build(distant)
     (task,) = distant.engine.payloads[-1]
-    other = {**task.versions, "polars": "0.1", "llm_assets": "0123456789abcdef"}
-    with pytest.raises(CodeDiffers, match=r"polars \S+, not 0\.1; llm_assets \w{16}, not 0123456789abcdef\. Install"):
+    # The stage does not name pyarrow, which writes every table.
+    other = {**task.versions, "pyarrow": "0.1", "llm_assets": "0123456789abcdef"}
+    with pytest.raises(CodeDiffers, match=r"pyarrow \S+, not 0\.1; llm_assets \w{16}, not 0123456789abcdef\. Install"):
         run_remote_task(replace(task, versions=other))
 
 
@@ -150,11 +159,39 @@ def test_tasks_of_workers_are_resumed_by_them_and_run_again_on_a_disk_of_this_ma
         assert outcome.resumed_tasks == resumed and outcome.artifact.record.files == letters.record.files
 
 
+def test_half_a_file_of_a_build_that_was_killed_on_this_machine_is_fetched_again(distant, tmp_path, recipe):
+    local = build(replace(workspace(tmp_path / "store", recipe), graph=GRAPH))[-1]
+    materialize(LETTERS, "a", distant)
+    staging = distant.store.open_staging(distant.resolver().resolve("copies", "a").identity)
+    for name in ("notes/file0.txt", "letters/file0.parquet"):
+        (staging / name).parent.mkdir(exist_ok=True)
+        (staging / name).write_text("half")
+    assert materialize(COPIES, "a", distant).artifact.record.files == local.record.files
+
+
+@pytest.mark.parametrize("lost", ["copies", ".staging"])
+def test_a_marker_whose_files_are_gone_does_not_count(distant, tmp_path, recipe, lost):
+    """As after a deletion that was killed between files and markers."""
+    local = build(replace(workspace(tmp_path / "store", recipe), graph=GRAPH))[-1]
+    copies = build(distant)[-1]
+    identity, objects = distant.resolver().resolve("copies", "a").identity, distant.store.objects
+    distant.store.delete(copies)
+    (tmp_path / "builder").rename(tmp_path / "lost")  # the next builder has no copies
+    (tmp_path / "builder").mkdir()
+    with distant.store.lock(identity):
+        staging = distant.store.remote_staging(identity)
+        for task in (payload for (payload,) in distant.engine.payloads if "copies" in payload.staging.place):
+            run_remote_task(replace(task, staging=staging))
+    objects.delete([item.key for item in objects.list(lost) if "/files/" in item.key and "file1." in item.key])
+    outcome = materialize(COPIES, "a", distant)
+    assert outcome.resumed_tasks == 3 and outcome.artifact.record.files == local.record.files
+
+
 def test_a_path_that_does_not_exist_is_named(distant, tmp_path):
     inputs = distant.resolver().resolve("copies", "a").inputs
     tasks = RemoteTasks(None, tmp_path, inputs, ())
     with pytest.raises(ArtifactError, match=r"/absent\.txt: a task reads it, but it is neither an input nor on this"):
-        tasks.calls(copy_task, {"name": (tmp_path / "absent.txt",)})["name"]
+        list(tasks.run(distant.engine, copy_task, {"name": (tmp_path / "absent.txt",)}, {}))
 
 
 def stored(objects, name, data):
@@ -180,6 +217,38 @@ def test_the_cache_removes_what_was_used_least_recently_but_nothing_in_use(tmp_p
     assert copies() == ["0.bin", "3.bin"]
     with cache.copy(objects, files[0]), cache.copy(objects, files[2]):
         assert copies() == ["0.bin", "2.bin"]
+
+
+def test_what_nothing_has_read_for_a_day_is_removed(tmp_path):
+    pytest.importorskip("obstore", reason="a store at a URL needs the extra 's3'")
+    objects, cache = ObjectStore(f"local://{tmp_path}/objects"), InputCache(tmp_path / "cache", 10_000)
+    files = [stored(objects, f"{number}.bin", bytes([number])) for number in range(4)]
+    for file in files[:3]:
+        with cache.copy(objects, file):
+            pass
+    for file in files[:2]:
+        os.utime(tmp_path / "cache" / ".locks" / file.digest, (0, time.time() - UNUSED_SECONDS - 1))
+    with cache.copy(objects, files[1]), cache.copy(objects, files[3]):
+        assert sorted(path.name for path in (tmp_path / "cache").glob("*/*.bin")) == ["1.bin", "2.bin", "3.bin"]
+
+
+def test_a_worker_that_finds_a_copy_missing_need_not_wait_for_those_that_read_it(tmp_path, monkeypatch):
+    """Another worker downloads the file, and reads it until the end, between this one's look and its download."""
+    pytest.importorskip("obstore", reason="a store at a URL needs the extra 's3'")
+    objects, other = ObjectStore(f"local://{tmp_path}/objects"), InputCache(tmp_path / "cache", 10_000)
+    file, cache, kinds = stored(objects, "a.bin", b"a"), InputCache(tmp_path / "cache", 10_000), []
+    with ExitStack() as reading:
+
+        def locked(name, kind):
+            kinds.append(kind)
+            if len(kinds) == 2:
+                assert kind & fcntl.LOCK_NB
+                reading.enter_context(other.copy(objects, file))
+            return InputCache._locked(cache, name, kind)
+
+        monkeypatch.setattr(cache, "_locked", locked)
+        with cache.copy(objects, file) as path:
+            assert path.read_bytes() == b"a" and len(kinds) == 3
 
 
 def test_the_folder_of_a_killed_task_is_removed_by_the_next(tmp_path):

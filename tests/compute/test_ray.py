@@ -24,7 +24,7 @@ from tests.support import toy
 from tests.support.corpus import GRAPH as CORPUS
 from tests.support.corpus import corpus_workspace
 from tests.support.object_server import BUSY, EXPIRED, FULL, object_server
-from tests.support.ray_cluster import ROOT, RayCluster, python_path
+from tests.support.ray_cluster import NODE_MEMORY, ROOT, RayCluster, python_path
 from tests.support.warcs import page, story, write
 
 ray = pytest.importorskip("ray", reason="the Ray engine needs the extra 'ray'")
@@ -186,6 +186,15 @@ def test_the_tasks_of_a_node_that_is_killed_run_elsewhere(driver, cluster, tmp_p
     outcome = materialize(toy.LETTERS, "a", slow, [kill])
     assert killed and killed[0] < 8 and list(cluster.cache(node).glob("task-*"))
     assert not outcome.cached and outcome.artifact.record.files == local_files(tmp_path, recipe)
+
+
+def test_tasks_that_only_a_lost_node_had_the_memory_for_ask_for_less(cluster, monkeypatch):
+    monkeypatch.setattr(ray_engine, "LOOK_SECONDS", 0.2)
+    node = cluster.add_node(2 * NODE_MEMORY)
+    names = RayEngine(cluster.address, memory=2 * NODE_MEMORY).run(time.sleep, {f"task{i}": (0.2,) for i in range(6)})
+    finished = [next(names)]
+    cluster.kill_node(node)
+    assert sorted([*finished, *names]) == [f"task{i}" for i in range(6)]
 
 
 def test_a_cluster_that_cannot_be_used_is_one_clear_error(cluster, monkeypatch):

@@ -37,14 +37,15 @@ class RayCluster:
         """The folder in which a node's workers keep copies of inputs, and run tasks."""
         return self.folder / name / f"llm-assets-{os.getuid()}"
 
-    def add_node(self) -> str:
+    def add_node(self, memory: int = NODE_MEMORY) -> str:
+        """Start a node. memory: bytes that it offers to tasks."""
         name = f"node{len(self.nodes)}"
         (self.folder / name).mkdir()
         with environment(**self.environment, TMPDIR=str(self.folder / name)):
             for tries_left in reversed(range(TRIES)):
                 try:
                     self.nodes[name] = self.cluster.add_node(
-                        num_cpus=1, object_store_memory=NODE_BYTES, memory=NODE_MEMORY, include_dashboard=False
+                        num_cpus=1, object_store_memory=NODE_BYTES, memory=memory, include_dashboard=False
                     )
                     break
                 except Exception as error:
