@@ -61,7 +61,7 @@ class Overlap:
 
 
 def chunk_starts(tokens: int, limit: int = TOKENS_SEARCHED) -> list[int]:
-    """Where the chunks begin that are searched: all of a stream of up to `limit` tokens, else as many, evenly spaced."""
+    """Where the chunks begin that are searched: all of up to `limit` tokens, else that many, evenly spaced."""
     chunks = -(-tokens // CHUNK)
     searched = chunks if tokens <= limit else max(1, limit // CHUNK)
     return [number * chunks // searched * CHUNK for number in range(searched)]
