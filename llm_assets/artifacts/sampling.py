@@ -7,6 +7,7 @@ a random sample, and always the same one. (The tokenizer is trained on documents
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,14 @@ def largest_unseen_share(examined: int) -> float:
     1 - 0.05^(1/n), about 3/n (the rule of three: Hanley and Lippman-Hand, JAMA 249, 1983).
     """
     return 1 - (1 - CONFIDENCE) ** (1 / examined) if examined else 1.0
+
+
+def most_unseen(share: float) -> int:
+    """The greatest number of faults of which none is in a sample of this share with a probability of 5 % or more.
+
+    Each is in the sample with a probability of `share`, below 1, whether the others are or not: (1 - share)^n >= 0.05.
+    """
+    return math.floor(math.log(1 - CONFIDENCE) / math.log1p(-share))
 
 
 def sampled_clause(examined: int, rows: int) -> str:
