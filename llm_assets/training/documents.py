@@ -10,13 +10,18 @@ import polars as pl
 
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.record import fsync_path
-from llm_assets.artifacts.tables import INDEX_ROWS, batches, polars_schema
+from llm_assets.artifacts.tables import INDEX_ROWS, batches
 from llm_assets.corpus_pages import TRAINING_PAGES, current_pages_file, scan_current
-from llm_assets.tokens.schemas import TokenDocuments
 
 from .shards import SPLITS, kept_file
 
 PLACE = ["warc_file", "warc_offset"]
+# Types of the columns of the index that are not strings, and of `current`.
+TYPES = {
+    **dict.fromkeys(["warc_offset", "position", "shard", "offset", "length", "bytes"], pl.Int64),
+    "split": pl.Enum(SPLITS),
+    "current": pl.Boolean,
+}
 
 
 def shard_documents(inputs: Inputs, columns: Sequence[str] = ()) -> pl.DataFrame:
@@ -25,16 +30,15 @@ def shard_documents(inputs: Inputs, columns: Sequence[str] = ()) -> pl.DataFrame
     current: whether the document's page is current. Memory holds these columns of all documents, 10 bytes without
     further ones, so name no more than needed.
     """
-    types = {**polars_schema(TokenDocuments), "split": pl.Enum(SPLITS), "current": pl.Boolean}
     wanted = list(dict.fromkeys(["split", "length", *columns]))
-    none = pl.DataFrame(schema={name: types[name] for name in [*wanted, "current"]})
+    none = pl.DataFrame(schema={name: TYPES.get(name, pl.String) for name in [*wanted, "current"]})
     frames = [none]  # for a recipe without crawls
     for crawl, shards in inputs.by_crawl("token_shards").items():
         listed = current_pages_file(inputs.artifact(TRAINING_PAGES), crawl)
         of_crawl = [none]  # for a crawl without documents
         for path in shards.table("documents"):
             for batch in batches(path, list({*wanted, *PLACE}), INDEX_ROWS):
-                of_crawl.append(_with_current(batch, listed).cast({"split": types["split"]}).select(none.columns))
+                of_crawl.append(_with_current(batch, listed).cast({"split": TYPES["split"]}).select(none.columns))
         # Within a split, the documents of a crawl are stored in the order of its files.
         frames.append(pl.concat(of_crawl).sort("split", maintain_order=True))
     return pl.concat(frames)
