@@ -31,8 +31,9 @@ class Sample:
     limit: int | None
 
     @classmethod
-    def of(cls, rows: int, wanted: int = SAMPLED_ROWS) -> Sample:
-        """A sample of about `wanted` of `rows` rows, or all if there are no more."""
+    def of(cls, rows: int, wanted: int | None = None) -> Sample:
+        """A sample of about `wanted` of `rows` rows (default: SAMPLED_ROWS), or all if there are no more."""
+        wanted = SAMPLED_ROWS if wanted is None else wanted
         return cls(None if rows <= wanted else int(wanted / rows * 16**_DIGITS))
 
     def is_chosen(self) -> pl.Expr:
