@@ -14,11 +14,16 @@ charged for compiling.
 `artifacts list` and `registered crawls` grow with the number of artifacts and crawls: 100 and 10 at size 1. `message`
 is the search for evaluation questions in one message, of 2,000 words at size 1. The search index has segments of
 SEGMENT_FILES files; `--only` measures some of the operations.
+
+Checks of more than 100,000 pages, comparisons of more than 16.8 million texts and searches of more than 17 billion
+tokens examine a part of them; the options of LIMITS lower these numbers, so that smaller corpora reach them. The
+figures of a check have its summary, which says what was examined. One that fails ends the benchmark.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import json
 import os
@@ -42,6 +47,12 @@ TRAINING_BYTES = 4 << 20  # of text, for the tokenizer: fewer than a world has w
 PREFIX, CHECK = "build ", "check "
 LISTED = "listed"  # the data folder of artifacts and crawls that are only listed
 DATE = "2026-10-05T06:00:00Z"
+# Options for the numbers above which a part is examined, and the constants of llm_assets that they replace.
+LIMITS = {
+    "sampled_rows": ("artifacts.sampling", "SAMPLED_ROWS"),
+    "digests": ("curation.deduplication", "DIGESTS"),
+    "tokens_searched": ("pretraining.overlap", "TOKENS_SEARCHED"),
+}
 
 
 def write_world(folder: Path, world: int, scale: float) -> None:
@@ -140,16 +151,18 @@ def operations(repeated: bool) -> list[str]:
     return [*names, *OTHERS]
 
 
-def overlap_search(workspace: Any, size: int) -> None:
+def overlap_search(workspace: Any, size: int) -> str:
     """The search for samples' words in the training shards; the samples are 16 excerpts of documents."""
     import numpy as np
 
-    from llm_assets.pretraining.overlap import find_overlap
+    from llm_assets.pretraining import overlap
     from llm_assets.training.shards import TokenStream
 
     stream = TokenStream([workspace.resolver().artifact("token_shards", CRAWL).path], "train")
     places = np.linspace(0, max(len(stream) - 64, 0), 16).astype(int)
-    find_overlap([stream.tokens(int(place), min(64, len(stream))).tolist() for place in places], stream)
+    samples = [stream.tokens(int(place), min(64, len(stream))).tolist() for place in places]
+    result = overlap.find_overlap(samples, stream, overlap.TOKENS_SEARCHED)
+    return f"{result.searched:,} of {result.tokens:,} tokens searched"
 
 
 def message_search(workspace: Any, size: int) -> None:
@@ -193,7 +206,7 @@ def write_listed(data: Path, size: int) -> None:
         registry.add(f"crawl-{number:05d}", WarcFiles(path=f"/data/{number}"))
 
 
-OTHERS: dict[str, Callable[[Any, int], None]] = {
+OTHERS: dict[str, Callable[[Any, int], str | None]] = {
     "overlap search": overlap_search,
     "message": message_search,
     "artifacts list": list_artifacts,
@@ -239,9 +252,11 @@ def prepared(operation: str, workspace: Any, size: int) -> Callable[[], object]:
     return lambda: None
 
 
-def passes(outcome: Any, operation: str) -> None:
+def passes(outcome: Any, operation: str) -> str:
+    """The summary of a check. Raises SystemExit if it has failed: it may then have stopped early."""
     if not outcome.passed:
-        print(f"{operation}: {outcome.summary}", file=sys.stderr)
+        raise SystemExit(f"{operation} failed: {outcome.summary}")
+    return outcome.summary
 
 
 class AnonymousMemory(threading.Thread):
@@ -266,25 +281,39 @@ def status_kb(field: str) -> int:
     return int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0])
 
 
-def measure_here(operation: str, warc: Path, size: int, built: Path | None, times: int) -> dict[str, float]:
+def chosen_limits(options: argparse.Namespace) -> dict[str, int]:
+    """The options of LIMITS that are given."""
+    values = {name: getattr(options, name) for name in LIMITS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def lower_limits(limits: dict[str, int]) -> None:
+    """Replace constants by options of LIMITS."""
+    for name, value in limits.items():
+        module, constant = LIMITS[name]
+        setattr(importlib.import_module(f"llm_assets.{module}"), constant, value)
+
+
+def measure_here(operation: str, warc: Path, size: int, built: Path | None, times: int) -> dict[str, Any]:
     """Run one operation in this process. built, times: of a corpus that is repeated."""
     workspace = open_corpus(warc) if built is None else open_repeated(warc, built, times)
     run = prepared(operation, workspace, size)
     memory = AnonymousMemory()
     memory.start()
     wall, cpu = time.perf_counter(), time.process_time()
-    run()
+    outcome = run()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {
+    figures = {
         "wall": round(wall, 3),
         "cpu": round(cpu, 3),
         "peak_mb": status_kb("VmHWM") >> 10,
         "anonymous_mb": memory.end() >> 10,
     }
+    return {**figures, "summary": outcome} if isinstance(outcome, str) else figures
 
 
-def measure(operation: str, warc: Path, size: int, data: Path, *repeated: str) -> dict[str, float]:
-    """Run one operation in a process of its own. repeated: options of a corpus that is repeated."""
+def measure(operation: str, warc: Path, size: int, data: Path, *further: str) -> dict[str, Any]:
+    """Run one operation in a process of its own. further: options of limits, and of a corpus that is repeated."""
     environment = {
         "LLM_ASSETS_DATA": str(data),
         "LLM_ASSETS_TRACKING": "off",
@@ -295,20 +324,21 @@ def measure(operation: str, warc: Path, size: int, data: Path, *repeated: str) -
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, __file__, "--operation", operation, "--sizes", str(size), "--folder", str(warc)]
-    command += repeated
+    command += further
     done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"{operation} at size {size}: exit status {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measured(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
+def measured(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Every operation at every size."""
     warm = write_corpora(folder / "warm", [1], 0.05)[1]
     if options.only == ["*"]:
         measure("build search_index", warm, 1, folder / "warm" / "data")
     corpora = write_corpora(folder, options.sizes, options.scale)
     largest = max(options.sizes)
+    limits = [f"--{name.replace('_', '-')}={value}" for name, value in chosen_limits(options).items()]
     for size in [*options.sizes, *options.repeated]:
         data = folder / f"data-{size}"
         shutil.rmtree(data, ignore_errors=True)
@@ -318,10 +348,10 @@ def measured(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, i
             repeated = ("--built", str(folder / f"data-{largest}"), "--repeated", str(size // largest))
         for name in operations(bool(repeated)):
             if any(fnmatch(name, pattern) for pattern in options.only):
-                yield name, size, measure(name, corpora.get(size, corpora[largest]), size, data, *repeated)
+                yield name, size, measure(name, corpora.get(size, corpora[largest]), size, data, *limits, *repeated)
 
 
-def growth(by_size: dict[str, dict[str, float]]) -> dict[str, float]:
+def growth(by_size: dict[str, dict[str, Any]]) -> dict[str, float]:
     """How time and memory grew from the smallest size to the largest: time per size, and memory, as factors."""
     first, last = (by_size[str(size)] for size in (min(map(int, by_size)), max(map(int, by_size))))
     ratio = max(map(int, by_size)) / min(map(int, by_size))
@@ -352,6 +382,8 @@ def main() -> None:
     parser.add_argument("--repeated", type=int, nargs="+", default=[], metavar="SIZE", help="sizes of repeated tables")
     parser.add_argument("--scale", type=float, default=1.0, help="pages of a world, as a share of the sample web's")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="operations to measure")
+    for name, (_, constant) in LIMITS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"instead of {constant}")
     parser.add_argument("--folder", type=Path, help="keep WARC files and stores here")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="an SVG file for the plot of memory")
@@ -359,16 +391,18 @@ def main() -> None:
     parser.add_argument("--built", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.operation:
+        lower_limits(chosen_limits(options))
         times = options.repeated[0] if options.repeated else 1
         print(json.dumps(measure_here(options.operation, options.folder, options.sizes[0], options.built, times)))
         return
-    by_operation: dict[str, dict[str, dict[str, float]]] = {}
+    by_operation: dict[str, dict[str, dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for name, size, figures in measured(options, options.folder or Path(temporary)):
             by_operation.setdefault(name, {})[str(size)] = figures
             print(f"{size:>4} × {name}: {figures}", file=sys.stderr, flush=True)
     result = {
         "sizes": [*options.sizes, *options.repeated],
+        "limits": chosen_limits(options),
         "operations": by_operation,
         "growth": {name: growth(by_size) for name, by_size in by_operation.items()},
     }

@@ -51,10 +51,13 @@ class CorpusPages:
             listed = current_pages_file(inputs.artifact(versions), crawl)
             self.files += [(path, listed) for path in corpus.table("text")]
 
-    def only(self, number: int) -> CorpusPages:
-        """The pages of file `number` alone."""
+    def only(self, numbers: Sequence[int]) -> CorpusPages:
+        """The pages of these files alone: what a task that reads them is given.
+
+        A worker on another machine downloads every file that its arguments name.
+        """
         pages = copy(self)
-        pages.files = [self.files[number]]
+        pages.files = [self.files[number] for number in numbers]
         return pages
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:

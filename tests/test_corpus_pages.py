@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from llm_assets.corpus_pages import PAGE_VERSIONS, TRAINING_PAGES, CorpusPages
+from llm_assets.finetuning.search_index import SearchIndexConfig, build_search_index
 from llm_assets.recipes.training_pages import TrainingPages
 
 FILES = 3
@@ -36,6 +37,9 @@ class Inputs:
         self.corpus = SimpleNamespace(table=lambda name: texts)
         self.folder = folder
 
+    def __contains__(self, name):
+        return name == TRAINING_PAGES
+
     def by_crawl(self, name):
         return {"c": self.corpus}
 
@@ -55,3 +59,12 @@ def test_the_current_pages_are_read_in_order(tmp_path, asset):
 def test_a_worker_receives_no_more_for_more_pages(tmp_path):
     sizes = [len(pickle.dumps(CorpusPages(Inputs(tmp_path / f"{n:05}", n), TRAINING_PAGES).files)) for n in (30, 900)]
     assert sizes[0] == sizes[1]
+
+
+def test_a_segment_of_the_search_index_is_given_the_files_that_it_reads_and_no_others(tmp_path):
+    tasks = {}
+    step = SimpleNamespace(inputs=Inputs(tmp_path / "c", 30), run_tasks=lambda work, given, label: tasks.update(given))
+    build_search_index(step, SearchIndexConfig(passage_characters=100, sqlite="", segment_files=2))
+    names = [[path.stem for path, _ in pages.files] for pages, _ in tasks.values()]
+    assert names == [["w0", "w1"], ["w2"]]
+    assert list(tasks["index-00001"][0].texts()) == [f"text {n}" for n in range(20, 30, 2)]

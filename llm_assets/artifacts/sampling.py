@@ -7,6 +7,7 @@ a random sample, and always the same one. (The tokenizer is trained on documents
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,9 @@ class Sample:
     limit: int | None
 
     @classmethod
-    def of(cls, rows: int, wanted: int = SAMPLED_ROWS) -> Sample:
-        """A sample of about `wanted` of `rows` rows, or all if there are no more."""
+    def of(cls, rows: int, wanted: int | None = None) -> Sample:
+        """A sample of about `wanted` of `rows` rows (default: SAMPLED_ROWS), or all if there are no more."""
+        wanted = SAMPLED_ROWS if wanted is None else wanted
         return cls(None if rows <= wanted else int(wanted / rows * 16**_DIGITS))
 
     def is_chosen(self) -> pl.Expr:
@@ -55,6 +57,14 @@ def largest_unseen_share(examined: int) -> float:
     1 - 0.05^(1/n), about 3/n (the rule of three: Hanley and Lippman-Hand, JAMA 249, 1983).
     """
     return 1 - (1 - CONFIDENCE) ** (1 / examined) if examined else 1.0
+
+
+def most_unseen(share: float) -> int:
+    """The greatest number of faults of which none is in a sample of this share with a probability of 5 % or more.
+
+    Each is in the sample with a probability of `share`, below 1, whether the others are or not: (1 - share)^n >= 0.05.
+    """
+    return math.floor(math.log(1 - CONFIDENCE) / math.log1p(-share))
 
 
 def sampled_clause(examined: int, rows: int) -> str:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.inputs import Inputs
+from llm_assets.artifacts.sampling import most_unseen
 from llm_assets.artifacts.stage import Key, Stage
 from llm_assets.artifacts.step import TASKS, Step, Task
 from llm_assets.artifacts.store import Artifact
@@ -152,7 +153,10 @@ def duplicates_within(deduplicated: Artifact, inputs: Inputs, config: DuplicateB
         f"{len(repeated_urls)} of the kept pages share a text"
     )
     if compared < 1:
-        summary += f"; {compared:.2%} of the texts were compared, so of two equal ones as many are found"
+        # Equal texts have one digest: they are all compared, or none of them is.
+        summary += f"; {compared:.2%} of the texts were compared"
+        unseen = f": at most {most_unseen(compared):,} texts are on several pages (95 %)"
+        summary += ", so as many of the repeated texts are found" if repeated_urls else unseen
     numbers = {"share": share, "kept_twice": len(repeated_urls)}
     passed = not repeated_urls and share <= config.max_share
     return CheckOutcome(passed, summary, [{"url": url} for url in repeated_urls[:_MAX_FAILURES]], numbers)

@@ -6,7 +6,7 @@ address rather than a print version, a session or a mirror's deep path); else th
 order.
 
 The rows of the clusters' pages are gathered in one pass over the signatures. If they need more memory than the recipe
-allows, they are spread over files, of which each holds whole clusters.
+allows, they are spread over files, of which each holds whole clusters. The largest cluster is always held at once.
 """
 
 from __future__ import annotations

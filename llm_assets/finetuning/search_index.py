@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,10 +53,10 @@ def build_search_index(step: Step, config: SearchIndexConfig) -> None:
     files = range(len(pages.files))
     if size is None:
         step.progress.start(len(files), "files")
-        index_task(step.staging, "index", pages, files, config.passage_characters, step.progress.advance)
+        index_task(step.staging, "index", pages, config.passage_characters, step.progress.advance)
         return
     tasks = {
-        f"{SEGMENT}{number:05d}": (pages, files[first : first + size], config.passage_characters)
+        f"{SEGMENT}{number:05d}": (pages.only(files[first : first + size]), config.passage_characters)
         for number, first in enumerate(range(0, max(len(files), 1), size))
     }
     step.run_tasks(index_task, tasks, "segments")
@@ -66,22 +66,21 @@ def index_task(
     staging: Path,
     name: str,
     pages: CorpusPages,
-    files: Sequence[int],
     characters: int,
     report: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Write an index of some files' pages. report: called after each with the number of files that are indexed."""
+    """Write an index of pages. report: called after each file with the number of files that are indexed."""
     counts = {"documents": 0, "bytes": 0}
 
     def passage_rows() -> Iterator[tuple[str, str]]:
-        for done, number in enumerate(files, 1):
+        for number in range(len(pages.files)):
             for batch in pages.file_batches(number, ["url", "text"]):
                 for url, text in batch.iter_rows():
                     counts["documents"] += 1
                     counts["bytes"] += len(text.encode())
                     for passage in split_passages(text, characters):
                         yield url, passage
-            report(done)
+            report(number + 1)
 
     file = f"{name}.sqlite"
     with Task(staging, name) as task:

@@ -147,7 +147,7 @@ def build_base_evaluation(step: Step, config: BaseEvaluationConfig) -> None:
         for name, schema in SCHEMAS.items():
             if name in ALWAYS or len(tables[name]):
                 task.table(name, schema).frame(tables[name])
-        task.stats.update(headline(tables, results["overlap"]))
+        task.stats.update(headline(tables, results["overlap"], results["overlap_search"]))
 
 
 SCHEMAS = {
@@ -215,18 +215,21 @@ def _frame(rows: list[dict[str, Any]], schema: type) -> pl.DataFrame:
     return pl.DataFrame([{name: row[name] for name in types} for row in rows], schema=types)
 
 
-def headline(tables: dict[str, pl.DataFrame], overlap: dict[str, float]) -> dict[str, Any]:
+def headline(tables: dict[str, pl.DataFrame], overlap: dict[str, float], search: dict[str, int]) -> dict[str, Any]:
     """The numbers that are tracked.
 
     figures: the table `evaluation`, nested. matched_tokens: tokens of a page that the model continues, by how often it
     was seen. verbatim_share: by number of tokens, the share of the samples' stretches that occur in the training split.
+    verbatim_search, only where part of that split was searched: the numbers of `search`, tokens_searched and tokens.
     """
     matched = tables["recitations"].group_by("times_seen").agg(pl.col("matched").mean()).sort("times_seen")
-    return {
+    numbers = {
         "figures": nested(tables[EVALUATION]),
         "matched_tokens": {f"seen {times}": round(mean, 2) for times, mean in matched.iter_rows()},
         "verbatim_share": {f"{size} tokens": round(share, 4) for size, share in overlap.items()},
     }
+    is_partial = search["tokens_searched"] < search["tokens"]
+    return {**numbers, "verbatim_search": search} if is_partial else numbers
 
 
 def draw_plots(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, str]:

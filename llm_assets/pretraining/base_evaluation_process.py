@@ -124,7 +124,11 @@ def free_samples(subject: Subject) -> dict[str, Any]:
                 document=int(np.searchsorted(train.starts, match.position, "right")) - 1,
             )
         rows.append(row)
-    return {"overlap": {str(size): overlap.share[size] for size in SIZES}, "free_samples": rows}
+    return {
+        "overlap": {str(size): overlap.share[size] for size in SIZES},
+        "overlap_search": {"tokens_searched": overlap.searched, "tokens": overlap.tokens},
+        "free_samples": rows,
+    }
 
 
 def in_context(subject: Subject) -> dict[str, Any]:

@@ -51,18 +51,20 @@ def hashes(tokens: np.ndarray, sizes: Sequence[int] = SIZES) -> dict[int, np.nda
 @dataclass
 class Overlap:
     """share: of the samples' n-grams, the share that occurs in the corpus, by n. matches: of each sample; None below 8
-    tokens.
+    tokens. searched, tokens: of the corpus, those searched and all; if they differ, share and matches are lower bounds.
     """
 
     share: dict[int, float]
     matches: list[Match | None]
+    searched: int
+    tokens: int
 
 
-def chunk_starts(tokens: int, limit: int = TOKENS_SEARCHED) -> range:
-    """Where the chunks begin that are searched: all of a stream of up to `limit` tokens, else evenly spaced ones."""
+def chunk_starts(tokens: int, limit: int = TOKENS_SEARCHED) -> list[int]:
+    """Where the chunks begin that are searched: all of up to `limit` tokens, else that many, evenly spaced."""
     chunks = -(-tokens // CHUNK)
-    every = max(1, -(-chunks * CHUNK // limit)) if tokens > limit else 1
-    return range(0, tokens, every * CHUNK)
+    searched = chunks if tokens <= limit else max(1, limit // CHUNK)
+    return [number * chunks // searched * CHUNK for number in range(searched)]
 
 
 def find_overlap(samples: Sequence[Sequence[int]], stream: TokenStream, limit: int = TOKENS_SEARCHED) -> Overlap:
@@ -79,7 +81,8 @@ def find_overlap(samples: Sequence[Sequence[int]], stream: TokenStream, limit: i
             for size in SIZES
         }
         first = {size: np.full(len(keys), -1, np.int64) for size, keys in wanted.items()}
-        for begin in chunk_starts(len(stream), limit):
+        starts = chunk_starts(len(stream), limit)
+        for begin in starts:
             chunk = stream.tokens(begin, min(CHUNK + max(SIZES) - 1, len(stream) - begin))
             for size, chunk_hashes in hashes(chunk).items():
                 keys = wanted[size]
@@ -103,7 +106,8 @@ def find_overlap(samples: Sequence[Sequence[int]], stream: TokenStream, limit: i
     matches = [
         _longest(array, by_size, wanted, first, stream) for array, by_size in zip(arrays, sample_hashes, strict=True)
     ]
-    return Overlap(share, matches)
+    searched = sum(min(CHUNK, len(stream) - begin) for begin in starts)
+    return Overlap(share, matches, searched, len(stream))
 
 
 def _longest(

@@ -34,7 +34,7 @@ class Recitations(pa.DataFrameModel):
 
 class FreeSamples(pa.DataFrameModel):
     """A sample without a prompt, its longest stretch that occurs word for word in the training split, and a page with
-    it.
+    it. Where only part of the split was searched (the stat `verbatim_search`), there may be a longer one.
     """
 
     text: str

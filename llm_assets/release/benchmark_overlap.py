@@ -33,7 +33,7 @@ def find_overlaps(step: Step, texts: dict[str, list[str]], run: int, pages: Trai
         items = task.add_scratch("items.json")
         items.write_text(json.dumps(texts))
     names = [f"corpus-{number:05d}" for number in range(len(corpus.files))]
-    step.run_tasks(search_file, {name: (corpus.only(number), items, run) for number, name in enumerate(names)})
+    step.run_tasks(search_file, {name: (corpus.only([number]), items, run) for number, name in enumerate(names)})
     step.fetch(f"{OVERLAPS}/")
     files = [step.staging / OVERLAPS / f"{name}.parquet" for name in names]
     rows = pl.DataFrame(schema=polars_schema(BenchmarkOverlaps))

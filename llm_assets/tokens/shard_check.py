@@ -17,12 +17,13 @@ from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.sampling import Sample, largest_unseen_share
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import INDEX_ROWS, batches, row_groups
+from llm_assets.artifacts.tables import INDEX_ROWS, batches, polars_schema, row_groups
 from llm_assets.model.encoding import Encoding
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.sql import query, statement
 from llm_assets.training.shards import SPLITS, ShardError, ShardTokens, open_shards
 
+from .schemas import TokenDocuments
 from .splitting import TokenShardsConfig, split_of
 
 MAX_FAILURES = 20
@@ -39,7 +40,7 @@ class IndexCursor:
     def __init__(self, shards: Artifact, config: TokenShardsConfig):
         columns = [*KEY, "url", "host", "split", "position", "length"]
         self._batches = (batch for path in shards.table("documents") for batch in batches(path, columns, INDEX_ROWS))
-        self._window = pl.DataFrame()
+        self._window = pl.DataFrame(schema={name: polars_schema(TokenDocuments)[name] for name in columns})
         self._settings = config.token_shards
         self._lengths = {split: np.load(shards.path / f"{split}-lengths.npy", mmap_mode="r") for split in SPLITS}
         self._read = dict.fromkeys(SPLITS, 0)  # documents
@@ -53,12 +54,16 @@ class IndexCursor:
         while len(self._window) < rows and (batch := next(self._batches, None)) is not None:
             self._verify_places(batch)
             self.rows += len(batch)
-            self._window = pl.concat([self._window, batch]) if len(self._window) else batch
+            self._window = pl.concat([self._window, batch.select(self._window.columns)])
         return self._window
 
     def advance(self, rows: int) -> None:
         """Drop the next rows."""
         self._window = self._window[rows:]
+
+    def unlisted(self) -> dict[str, int]:
+        """How many lengths a split has beyond those of the documents in the index, which has been read."""
+        return {split: len(lengths) - self._read[split] for split, lengths in self._lengths.items()}
 
     def _verify_places(self, batch: pl.DataFrame) -> None:
         for split in SPLITS:
@@ -102,9 +107,13 @@ class Comparison:
                     self._decode(matched.with_columns(read(["text"])["text"]).filter(is_decoded))
 
     def _match(self, keys: pl.DataFrame) -> pl.DataFrame:
-        """The pages with their rows of the index; failures and counts are recorded."""
+        """The pages with their rows of the index; failures and counts are recorded.
+
+        Of a page that is listed more than once, it is the first row: the others are missed in the count of rows.
+        """
         window = self.cursor.window(len(keys) + INDEX_ROWS).select(*KEY, "split", "position", "length")
-        matched = keys.join(window.with_row_index("place"), on=KEY, how="left", maintain_order="left")
+        rows = window.with_row_index("place").unique(KEY, keep="first")
+        matched = keys.join(rows, on=KEY, how="left", maintain_order="left")
         is_indexed = pl.col("place").is_not_null()
         last = matched["place"].cast(pl.Int64).max()
         self.cursor.advance(0 if last is None else last + 1)
@@ -142,13 +151,17 @@ class Comparison:
         if self.cursor.stray:
             in_both = query(statement("urls_in_both_splits"), documents=shards.table("documents"), number=MAX_FAILURES)
             problems += [{"url": url, "doc_id": "", "problem": "in both splits"} for url in in_both["url"]]
+        for split, documents in self.cursor.unlisted().items():
+            if documents > 0:
+                problem = f"{split}-lengths.npy has {documents:,} more entries than the index has documents"
+                problems.append({"url": "", "doc_id": "", "problem": problem})
         self.failures += problems[:MAX_FAILURES]
         stored = sum(len(stream) for stream in self.streams.values())
         is_complete = self.documents + self.withheld == pages and self.cursor.rows == self.documents
         if self.tokens != stored or not is_complete:
             problem = (
                 f"{self.documents:,} documents and {self.withheld:,} withheld of {pages:,}, "
-                f"{self.tokens:,} tokens of {stored:,} found again"
+                f"{self.cursor.rows:,} rows of the index, {self.tokens:,} tokens of {stored:,} found again"
             )
             self.failures.append({"url": "", "doc_id": "", "problem": problem})
 

@@ -124,8 +124,6 @@ def _conversation_rows(inputs: Inputs) -> Iterator[tuple[int, str, str, str]]:
 def training_documents(inputs: Inputs) -> pl.DataFrame:
     """The current pages of the training split, in the order of their stream."""
     documents = shard_documents(inputs, _PAGE_COLUMNS)
-    if not len(documents):
-        return pl.DataFrame(schema={name: pl.Int64 for name in ("length", *_PAGE_COLUMNS)})
     return documents.filter((pl.col("split") == "train") & pl.col("current")).select("length", *_PAGE_COLUMNS)
 
 

@@ -16,27 +16,32 @@ from llm_assets.corpus_pages import TRAINING_PAGES, current_pages_file, scan_cur
 from .shards import SPLITS, kept_file
 
 PLACE = ["warc_file", "warc_offset"]
+# Types of the columns of the index that are not strings, and of `current`.
+TYPES = {
+    **dict.fromkeys(["warc_offset", "position", "shard", "offset", "length", "bytes"], pl.Int64),
+    "split": pl.Enum(SPLITS),
+    "current": pl.Boolean,
+}
 
 
 def shard_documents(inputs: Inputs, columns: Sequence[str] = ()) -> pl.DataFrame:
-    """The document index of all crawls' shards, in stream order: columns `split`, `length`, `current`, and those named.
+    """The document index of all crawls' shards, in stream order: columns `split`, `length`, those named, and `current`.
 
     current: whether the document's page is current. Memory holds these columns of all documents, 10 bytes without
     further ones, so name no more than needed.
     """
-    types = {"split": pl.Enum(SPLITS), "length": pl.Int64, "current": pl.Boolean}
-    frames = [pl.DataFrame(schema=types)]  # for a recipe without crawls
+    wanted = list(dict.fromkeys(["split", "length", *columns]))
+    none = pl.DataFrame(schema={name: TYPES.get(name, pl.String) for name in [*wanted, "current"]})
+    frames = [none]  # for a recipe without crawls
     for crawl, shards in inputs.by_crawl("token_shards").items():
         listed = current_pages_file(inputs.artifact(TRAINING_PAGES), crawl)
-        wanted = list(dict.fromkeys(["split", "length", *columns]))
-        of_crawl = [
-            _with_current(batch, listed).select(pl.col("split").cast(types["split"]), *wanted[1:], "current")
-            for path in shards.table("documents")
-            for batch in batches(path, list({*wanted, *PLACE}), INDEX_ROWS)
-        ]
+        of_crawl = [none]  # for a crawl without documents
+        for path in shards.table("documents"):
+            for batch in batches(path, list({*wanted, *PLACE}), INDEX_ROWS):
+                of_crawl.append(_with_current(batch, listed).cast({"split": TYPES["split"]}).select(none.columns))
         # Within a split, the documents of a crawl are stored in the order of its files.
         frames.append(pl.concat(of_crawl).sort("split", maintain_order=True))
-    return pl.concat(frames, how="diagonal")
+    return pl.concat(frames)
 
 
 def _with_current(documents: pl.DataFrame, listed: Path) -> pl.DataFrame:

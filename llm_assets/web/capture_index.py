@@ -198,7 +198,7 @@ def _latest_policies(step: Step, earlier: list[Artifact]) -> Iterator[pl.DataFra
 
 def _unchanged_policies(step: Step, stored: list[Path], columns: list[str]) -> pl.DataFrame:
     """The revisits of sites' policies whose text an earlier crawl has stored. stored: tables of SitePolicies."""
-    frames = []
+    frames = [pl.DataFrame(schema={name: polars_schema(Captures)[name] for name in columns})]  # for no files
     for path in _task_files(step, "captures"):
         revisits = scan_table(path).filter(pl.col("record_type") == "revisit").select(columns).collect()
         is_policy = [policy_of(url) is not None for url in revisits["url"]]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.artifacts.sampling import Sample, largest_unseen_share, sampled_clause
+from llm_assets.artifacts.sampling import Sample, largest_unseen_share, most_unseen, sampled_clause
 
 
 @pytest.fixture
@@ -48,3 +48,9 @@ def test_the_summary_names_the_sample_and_its_error():
     assert sampled_clause(100_000, 10**7) == (
         " in a sample of 100,000 of 10,000,000 pages: at most 3e-05 of all have any (95 %)"
     )
+
+
+@given(st.floats(1e-6, 0.99))
+def test_one_fault_more_than_the_greatest_unseen_number_would_be_seen(share):
+    number = most_unseen(share)
+    assert (1 - share) ** number >= 0.05 * (1 - 1e-6) and (1 - share) ** (number + 1) < 0.05 * (1 + 1e-6)

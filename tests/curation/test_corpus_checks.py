@@ -119,7 +119,13 @@ def test_of_very_many_texts_a_share_is_compared(corpus, monkeypatch):
     monkeypatch.setattr(deduplication, "DIGESTS", 60)
     outcome = duplicates_within(pages, {}, bounds)
     assert not outcome.passed and 30 < outcome.numbers["kept_twice"] < 90 and outcome.numbers["kept_twice"] % 2 == 0
-    assert outcome.summary.endswith("; 50.00% of the texts were compared, so of two equal ones as many are found")
+    assert outcome.summary.endswith("; 50.00% of the texts were compared, so as many of the repeated texts are found")
+    once = duplicates_within(corpus(*twice, pages=60, rejected=0), {}, bounds)
+    assert once.passed and "were compared" not in once.summary
+    monkeypatch.setattr(deduplication, "DIGESTS", 30)
+    # Of 4 repeated texts, none is compared with a probability of 1/16; of 5, with 1/32, less than 5 %.
+    once = duplicates_within(corpus(*twice, pages=60, rejected=0), {}, bounds)
+    assert once.passed and once.summary.endswith("compared: at most 4 texts are on several pages (95 %)")
 
 
 def test_remaining_or_too_many_duplicates_fail(corpus):

@@ -1,5 +1,7 @@
 """The stages of pretraining: identities, plots, the report, and continued training after a re-crawl."""
 
+from types import SimpleNamespace
+
 import polars as pl
 import pytest
 
@@ -7,7 +9,7 @@ from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.identity import canonical
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
-from llm_assets.pretraining.base_evaluation import BASE_EVALUATION, REPORT
+from llm_assets.pretraining.base_evaluation import BASE_EVALUATION, EVALUATION, REPORT, draw_report, headline
 from llm_assets.recipes import BaseEvaluation, Pretraining, Recrawl, SampleWeb
 from llm_assets.tokens.stages import STAGES as TOKENS
 from llm_assets.training.training_run import PLOT, draw_loss
@@ -60,6 +62,12 @@ def test_the_evaluation_runs_in_a_process_and_its_report_is_drawn_from_the_store
     numbers = examine(check, outcome.resolution, recipe, space.store).outcome.numbers
     assert numbers["bits_per_byte"] > 0 and numbers.keys() == {"bits_per_byte", "best_baseline", "margin"}
     assert "| base |" in BASE_EVALUATION.show(artifact)["summary"]
+    assert "lower bounds" not in page and "verbatim_search" not in artifact.record.stats
+    tables = {name: pl.read_parquet(artifact.table(name)) for name in (EVALUATION, "recitations")}
+    stats = headline(tables, {"8": 0.5}, {"tokens_searched": 1_000, "tokens": 3_000})
+    partly_searched = SimpleNamespace(record=SimpleNamespace(stats=stats), table=artifact.table)
+    page = draw_report(partly_searched, outcome.resolution.inputs, outcome.resolution.config)
+    assert "1,000 of its 3,000\ntokens were searched" in page and "lower bounds" in page
 
 
 def first_validation(artifact):

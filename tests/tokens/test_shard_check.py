@@ -77,16 +77,28 @@ def slices(stream, rows):
         (lambda rows: rows.with_columns(position=pl.col("position").shift(1, fill_value=0)), "not at its place"),
         (lambda rows: rows.with_columns(length=pl.col("length") + (pl.col("doc_id") == rows["doc_id"][7])), "place"),
         (lambda rows: rows[::-1], "not at its place"),
+        (lambda rows: pl.concat([rows[:20], rows[19:]]), "withheld of 200, 51 rows of the index"),
+        (lambda rows: rows[:0], "not in the index"),
         (
             lambda rows: rows.with_columns(url=pl.lit(rows["url"][0])),
             "in both splits",
         ),
     ],
-    ids=["last lost", "one lost", "one too many", "moved", "longer", "reversed", "in both splits"],
+    ids=["last lost", "one lost", "one too many", "moved", "longer", "reversed", "listed twice", "empty", "in both"],
 )
 def test_a_damaged_index_is_found(built, tmp_path, change, problem):
     outcome = changed(built, tmp_path, change)
     assert not outcome.passed and any(problem in failure["problem"] for failure in outcome.failures), outcome.failures
+
+
+def test_lengths_of_documents_that_the_index_lacks_are_found(built, tmp_path):
+    shards, inputs, config = built
+    for path in shards.path.glob("*.npy"):
+        values = np.load(path)
+        np.save(tmp_path / path.name, np.append(values, 3) if path.name == "train-lengths.npy" else values)
+    outcome = shards_agree(SimpleNamespace(path=tmp_path, table=shards.table), inputs, config)
+    problem = "train-lengths.npy has 1 more entries than the index has documents"
+    assert not outcome.passed and [failure["problem"] for failure in outcome.failures] == [problem]
 
 
 def test_in_a_large_corpus_the_texts_of_a_sample_are_compared(built, tmp_path, monkeypatch):

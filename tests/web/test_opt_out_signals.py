@@ -1,17 +1,21 @@
 """Opt-out signals: found in headers, elements and policies of sites, recorded for each capture, and obeyed."""
 
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import brotli
 import polars as pl
 import pytest
 
 from llm_assets.artifacts import materialize
+from llm_assets.artifacts.tables import polars_schema
 from llm_assets.recipes import Recipe, UrlFilter, WarcFiles
 from llm_assets.warc import read_captures
-from llm_assets.web.capture_index import capture_row
+from llm_assets.web.capture_index import capture_row, record_site_signals
 from llm_assets.web.opt_out_signals import PathRule, content_signals, page_signals, policy_of, rule_for, tdm_rules
 from llm_assets.web.raw_warc import RAW_WARC
+from llm_assets.web.schemas import SitePolicies
 from tests.support.building import build
 from tests.support.corpus import corpus_workspace
 from tests.support.crawl_builds import rejects
@@ -205,6 +209,17 @@ def test_the_crawler_requests_tdmrep_once_a_host_and_stores_it_only_if_it_exists
     site.answers[f"{a}/x"] = html(b"<p>new")
     urls, again = recorded("two")
     assert f"{a}/robots.txt" in urls and again == signals
+
+
+def test_a_crawl_without_files_follows_one_with_policies(tmp_path):
+    file = tmp_path / "a.parquet"
+    policy = {"url": f"{URL}/robots.txt", "host": "a.example", "warc_file": "w", "warc_offset": 0, "text": "noai"}
+    pl.DataFrame([{**policy, "fetched_at": "", "payload_digest": "d"}], polars_schema(SitePolicies)).write_parquet(file)
+    signals = []
+    task = nullcontext(SimpleNamespace(table=lambda *_: signals))
+    step = SimpleNamespace(finished_task=lambda _: None, task=lambda _: task, table=lambda _: [])
+    record_site_signals(step, [SimpleNamespace(table=lambda _: [file])])
+    assert signals == []
 
 
 @pytest.mark.parametrize("url", ["http://[bad/robots.txt", "http://[x]/tdmrep.json", "http://[v1.x/x"])
