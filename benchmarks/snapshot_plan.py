@@ -184,8 +184,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def fineweb(rates: CrawlRates) -> dict[str, float]:
     """The plan of FineWeb's snapshots, one after another, on 1,000 cores with a network of 100 Gbit/s."""
     files = round(SNAPSHOT_BYTES / FILE_BYTES)
-    one = Snapshot("a mean snapshot", files, FILE_BYTES, FINEWEB_PAGES / FINEWEB_SNAPSHOTS / files)
-    planned = forecast(rates, one, Fleet(1000, 100e9 / 8))
+    mean = Snapshot("a mean snapshot", files, FILE_BYTES, FINEWEB_PAGES / FINEWEB_SNAPSHOTS / files)
+    planned = forecast(rates, mean, Fleet(1000, 100e9 / 8))
     stages = {stage.stage: stage for stage in planned.stages}
     tokens = {name: stage.tokens for name, stage in stages.items() if stage.tokens is not None}
     return {

@@ -286,7 +286,9 @@ class _Measurement:
             text_bytes=_text_bytes(artifact) / captures if has_text else None,
             task=task,
             spread=tuple(
-                round(seconds / task.of(work.units[file]), 3) for file, seconds in sorted(work.tasks.items()) if seconds
+                round(seconds / task.of(work.units[file]), 3)
+                for file, seconds in sorted(work.tasks.items())
+                if task.of(work.units[file])  # a file of which no page is left may have none
             ),
             single=Cost.measured(work.single, work.pages, 1, fixed[1]),
             around=Cost.measured(work.around, len(work.units), 1, fixed[2]),
