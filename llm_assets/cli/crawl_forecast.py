@@ -28,6 +28,7 @@ KEPT_OF_A_SNAPSHOT = 20 / 36
 CORE_HOUR_PRICE = 0.04
 STORAGE_PRICE = 0.023
 CORES_PER_MACHINE = 16
+SAMPLES = ("corpus_report",)  # stages whose artifacts hold samples, and are no larger for a larger crawl
 # The artifacts whose tables a stage reads as a whole, from the store. `corpus_report` reads some more than once. The
 # ledger joins the rejects of all stages, which are as large as its own table. Of the corpus, stages that look for a
 # page's place read a few columns, which are not counted.
@@ -206,7 +207,7 @@ def _stages(rates: CrawlRates, snapshot: Snapshot, fleet: Fleet, draw: random.Ra
         pages = snapshot.pages * stage.pages * (left if READS[name][0] in deduplicated else 1.0)
         captures = snapshot.pages * (left if name in deduplicated else 1.0)
         warc_bytes = snapshot.bytes if name in READ_WARC else 0.0
-        tables[name] = pages * stage.written
+        tables[name] = stage.written * (stage.pages * rates.captures if name in SAMPLES else pages)
         read = sum(tables.get(other, 0.0) for other in READ_BY.get(name, ())) + warc_bytes
         written = tables[name] + (warc_bytes if name == "raw_warc" else 0.0)
         text_bytes = None if stage.text_bytes is None else captures * stage.text_bytes

@@ -219,11 +219,8 @@ def plan(
 
 def given_options(context: click.Context, names: tuple[str, ...]) -> list[str]:
     """Those of the command's options (by the names of their parameters) that the command line has."""
-    return [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
-    ]
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    return [options[name] for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
 
 
 def print_training_plan(

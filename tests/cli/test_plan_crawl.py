@@ -135,6 +135,9 @@ def test_more_files_take_more_and_more_cores_take_less_time():
     few, many = (forecast(rates, Snapshot(SNAPSHOT, files), Fleet(8)) for files in (20, 40))
     assert many.cpu_seconds == pytest.approx(2 * few.cpu_seconds, rel=0.02)
     assert many.snapshot.pages == 40 * FILE_PAGES
+    for small, large in zip(few.stages, many.stages, strict=True):
+        times = 1 if small.stage == "corpus_report" else 2
+        assert large.written == pytest.approx(times * small.written, rel=0.1)
     faster = forecast(rates, Snapshot(SNAPSHOT, 40), Fleet(32))
     assert faster.cpu_seconds == many.cpu_seconds and many.single_seconds < faster.seconds < many.seconds
     assert faster.core_cost == pytest.approx(faster.seconds / 3600 * 32 * 0.04)
