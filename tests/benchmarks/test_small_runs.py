@@ -11,11 +11,11 @@ from importlib.util import find_spec
 import polars as pl
 import pytest
 
+from llm_assets.cli.crawl_rates import READS
 from llm_assets.curation.extraction import extract
 from llm_assets.settings import PROJECT
 from llm_assets.training.shards import SPLITS
 from llm_assets.warc import read_captures
-from llm_assets.cli.crawl_rates import READS
 from tests.support.token_shards import write_shards
 from tests.support.training_jobs import ENCODING, TEXTS
 from tests.support.warcs import page, story, write
