@@ -31,6 +31,7 @@ from typing import Any
 from llm_assets.artifacts import Workspace, materialize
 from llm_assets.cli.crawl_forecast import FILE_BYTES, CrawlForecast, Fleet, Snapshot, forecast
 from llm_assets.cli.crawl_rates import (
+    IN_DUCKDB,
     ONE_PROCESS,
     READS,
     CrawlRates,
@@ -125,11 +126,14 @@ def task_seconds(workspace: Workspace, stage: str, clock: str) -> tuple[list[flo
 
 
 def simulated(workspace: Workspace, stages: Sequence[str], clock: str, cores: int) -> float:
-    """Seconds from start to end of these stages, one after another, with the run's own tasks on so many cores."""
+    """Seconds from start to end of these stages, one after another, with the run's own tasks on so many cores.
+
+    DuckDB is taken to use all of them, as in the plan.
+    """
     total = 0.0
     for stage in stages:
         shared, single = task_seconds(workspace, stage, clock)
-        total += single + simulate(map(TaskLoad, shared), cores).seconds
+        total += single / (cores if stage in IN_DUCKDB else 1) + simulate(map(TaskLoad, shared), cores).seconds
     return total
 
 
@@ -155,7 +159,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     workspace = process(rest, folder / "run", arguments.workers, arguments.vocabulary)
     after = measured_rates(workspace, CRAWL)
     snapshot = Snapshot(CRAWL, after.files, after.warc_bytes / after.files, after.captures / after.files)
-    fleet = Fleet(arguments.cores)
+    fleet = Fleet(arguments.cores, cores_per_machine=arguments.cores)
     predicted, actual = forecast(before, snapshot, fleet), forecast(after, snapshot, fleet)
     stages = [stage for stage in READS if stage in {forecast.stage for forecast in actual.stages}]
     return {

@@ -5,21 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llm_assets.compute.simulation import Schedule, TaskLoad, simulate
 
-from .crawl_rates import DEDUPLICATION, ONE_PROCESS, READ_WARC, READS, CrawlRates, StageRates
+from .crawl_rates import DEDUPLICATION, IN_DUCKDB, ONE_PROCESS, READ_WARC, READS, TEXT_STAGES, CrawlRates, StageRates
 from .plan_stages import BYTES_PER_TOKEN
 
-# WARC files of a snapshot: 100,000 in CC-MAIN-2026-17 (500,000 files of five kinds in its segments, as its mirror at
-# huggingface.co/buckets/commoncrawl lists them).
-SNAPSHOT_FILES = 100_000
-# Of a WARC file, compressed: 59.86 TiB in 64,000 files (February 2019), 28.94 TiB in 30,374 (September 2016); from the
-# announcements at commoncrawl.org/blog.
-FILE_BYTES = 1.03e9
-# Of a WARC file: 2.64 billion pages in the crawl of December 2024 (commoncrawl.org/blog), divided by SNAPSHOT_FILES.
-FILE_PAGES = 26_400
+# The snapshot whose published sizes stand for those of others: 64,000 WARC files of 59.86 TiB together, compressed
+# (commoncrawl.org/blog/february-2019-crawl-archive-now-available), and 2.91 billion pages
+# (github.com/commoncrawl/cc-crawl-statistics, plots/crawlsize/monthly.csv).
+PUBLISHED = "CC-MAIN-2019-09"
+SNAPSHOT_FILES = 64_000
+SNAPSHOT_PAGES = 2_913_733_422
+FILE_BYTES = 59.86 * 2**40 / SNAPSHOT_FILES
+FILE_PAGES = SNAPSHOT_PAGES / SNAPSHOT_FILES
 # Of a whole snapshot's tokens, FineWeb's authors kept 20 of 36 trillion when they deduplicated each of 96 snapshots by
 # itself (Penedo et al., arXiv:2406.17557). A sample shows few of its duplicates.
 KEPT_OF_A_SNAPSHOT = 20 / 36
@@ -27,7 +27,11 @@ KEPT_OF_A_SNAPSHOT = 20 / 36
 # object storage.
 CORE_HOUR_PRICE = 0.04
 STORAGE_PRICE = 0.023
-# The artifacts whose tables a stage reads as a whole, from the store.
+CORES_PER_MACHINE = 16
+SAMPLES = ("corpus_report",)  # stages whose artifacts hold samples, and are no larger for a larger crawl
+# The artifacts whose tables a stage reads as a whole, from the store. `corpus_report` reads some more than once. The
+# ledger joins the rejects of all stages, which are as large as its own table. Of the corpus, stages that look for a
+# page's place read a few columns, which are not counted.
 READ_BY = {
     "filtered_urls": ("raw_warc",),
     "extracted_text": ("filtered_urls",),
@@ -37,6 +41,10 @@ READ_BY = {
     "text_signatures": ("quality_filtered_text",),
     "deduplicated_text": ("quality_filtered_text", "text_signatures"),
     "clean_corpus": ("deduplicated_text",),
+    "reject_ledger": ("reject_ledger",),
+    "page_versions": ("raw_warc", "extracted_text", "filtered_urls"),
+    "training_pages": ("raw_warc", "extracted_text", "filtered_urls"),
+    "corpus_report": ("filtered_urls", *TEXT_STAGES, "page_versions"),
     "token_shards": ("clean_corpus",),
 }
 
@@ -60,11 +68,14 @@ class Snapshot:
 
     @classmethod
     def like(cls, name: str, files: int | None, rates: CrawlRates) -> Snapshot:
-        """A snapshot whose files are those of the rates if these are of the same snapshot, and else as published."""
-        files = files or SNAPSHOT_FILES
+        """A snapshot whose files are those of the rates if these are of the same snapshot, and else as published.
+
+        files: None for as many as have `SNAPSHOT_PAGES` pages, since snapshots differ less in pages than in files.
+        """
         if rates.snapshot != name:
-            return cls(name, files)
-        return cls(name, files, rates.warc_bytes / rates.files, rates.captures / rates.files)
+            return cls(name, files or SNAPSHOT_FILES)
+        file_pages = rates.captures / rates.files
+        return cls(name, files or round(SNAPSHOT_PAGES / file_pages), rates.warc_bytes / rates.files, file_pages)
 
 
 @dataclass(frozen=True)
@@ -72,21 +83,32 @@ class Fleet:
     """What it runs on: cores, all like those of the measurement, and the network between them, Common Crawl and the
     store.
 
-    bytes_per_second: None for one machine that has the WARC files. Prices are in US dollars.
+    bytes_per_second: None for one machine that has the WARC files. cores_per_machine: that DuckDB can use in one
+    process. Prices are in US dollars.
     """
 
     cores: int
     bytes_per_second: float | None = None
+    cores_per_machine: int = CORES_PER_MACHINE
     core_hour_price: float = CORE_HOUR_PRICE
     storage_price: float = STORAGE_PRICE
+
+    @property
+    def machine_cores(self) -> int:
+        return min(self.cores, self.cores_per_machine)
+
+    def transfer_seconds(self, size: float) -> float:
+        """For so many bytes over the whole network."""
+        return 0.0 if self.bytes_per_second is None else size / self.bytes_per_second
 
 
 @dataclass(frozen=True)
 class StageForecast:
     """What a stage takes. pages: that it goes through. kept_pages, tokens: after it; None if it rejects nothing.
 
-    shared_seconds, single_seconds: CPU-seconds of the tasks that the cores share, and of one process. seconds: from the
-    stage's start to its end; straggling: the part of it in which a core has no task left, averaged over the cores.
+    shared_seconds, single_cpu_seconds: CPU-seconds of the tasks that the cores share, and of one process.
+    single_seconds: for which that process works, on the cores of one machine if DuckDB does the work, and waits for
+    what it reads. seconds: from the stage's start to its end; schedule: of the tasks that the cores share.
     read, written: bytes, over the network where there is one; WARC files are downloaded by the first stage and read
     from the store by the one that extracts texts.
     """
@@ -96,6 +118,7 @@ class StageForecast:
     kept_pages: float | None
     tokens: float | None
     shared_seconds: float
+    single_cpu_seconds: float
     single_seconds: float
     schedule: Schedule
     read: float
@@ -103,7 +126,7 @@ class StageForecast:
 
     @property
     def cpu_seconds(self) -> float:
-        return self.shared_seconds + self.single_seconds
+        return self.shared_seconds + self.single_cpu_seconds
 
     @property
     def seconds(self) -> float:
@@ -123,7 +146,7 @@ class CrawlForecast(NamedTuple):
 
     @property
     def single_seconds(self) -> float:
-        """While one process works and the other cores wait."""
+        """While one process works and the cores of other machines wait."""
         return sum(stage.single_seconds for stage in self.stages)
 
     @property
@@ -144,6 +167,13 @@ class CrawlForecast(NamedTuple):
     def core_cost(self) -> float:
         """Of all cores from the beginning to the end, whether they work or wait."""
         return self.seconds / 3600 * self.fleet.cores * self.fleet.core_hour_price
+
+    @property
+    def released_core_cost(self) -> float:
+        """The same if all machines but one are given back while one process works."""
+        shared = (self.seconds - self.single_seconds) * self.fleet.cores
+        alone = self.single_seconds * self.fleet.machine_cores
+        return (shared + alone) / 3600 * self.fleet.core_hour_price
 
     @property
     def storage_cost(self) -> float:
@@ -175,31 +205,40 @@ def _stages(rates: CrawlRates, snapshot: Snapshot, fleet: Fleet, draw: random.Ra
     for stage in rates.stages:
         name = stage.stage
         pages = snapshot.pages * stage.pages * (left if READS[name][0] in deduplicated else 1.0)
-        warc_bytes = snapshot.bytes if name in READ_WARC else 0.0
-        units = warc_bytes or pages
         captures = snapshot.pages * (left if name in deduplicated else 1.0)
-        tables[name] = units * stage.written
+        warc_bytes = snapshot.bytes if name in READ_WARC else 0.0
+        tables[name] = stage.written * (stage.pages * rates.captures if name in SAMPLES else pages)
         read = sum(tables.get(other, 0.0) for other in READ_BY.get(name, ())) + warc_bytes
         written = tables[name] + (warc_bytes if name == "raw_warc" else 0.0)
-        in_tasks = stage.task.of(units, snapshot.files) if stage.spread else 0.0
-        in_one_process = in_tasks if name in ONE_PROCESS else 0.0
-        loads = _loads(stage, units / snapshot.files, (read + written) / snapshot.files, snapshot.files, draw)
         text_bytes = None if stage.text_bytes is None else captures * stage.text_bytes
         yield StageForecast(
             stage=name,
             pages=pages,
             kept_pages=None if stage.kept_pages is None else captures * stage.kept_pages,
             tokens=None if text_bytes is None else text_bytes / (rates.bytes_per_token or BYTES_PER_TOKEN),
-            shared_seconds=in_tasks - in_one_process,
-            single_seconds=in_one_process + stage.single.of(units) + stage.around.of(snapshot.files),
-            schedule=simulate(loads, fleet.cores, fleet.bytes_per_second),
             read=read,
             written=written,
+            **_times(stage, pages, read + written, snapshot, fleet, draw),
         )
 
 
-def _loads(stage: StageRates, units: float, moved: float, count: int, draw: random.Random) -> Iterator[TaskLoad]:
-    """The tasks of a stage that the cores share, one per file. units, moved: of a file."""
-    if stage.spread and stage.stage not in ONE_PROCESS:
-        for _ in range(count):
-            yield TaskLoad(stage.task.of(units) * draw.choice(stage.spread), moved)
+def _times(
+    stage: StageRates, pages: float, moved: float, snapshot: Snapshot, fleet: Fleet, draw: random.Random
+) -> dict[str, Any]:
+    """The fields of a StageForecast that are times. pages: that the stage goes through; moved: bytes, as a whole."""
+    in_parallel = bool(stage.spread) and stage.stage not in ONE_PROCESS
+    units = snapshot.bytes if stage.stage in READ_WARC else pages
+    in_tasks = stage.task.of(units, snapshot.files) if stage.spread else 0.0
+    single = stage.single.of(pages) + stage.around.of(snapshot.files) + (0.0 if in_parallel else in_tasks)
+    cores = fleet.machine_cores if stage.stage in IN_DUCKDB else 1
+    transfer = 0.0 if in_parallel else fleet.transfer_seconds(moved)
+    loads: Iterator[TaskLoad] = iter(())
+    if in_parallel:
+        seconds, size = stage.task.of(units / snapshot.files), moved / snapshot.files
+        loads = (TaskLoad(seconds * draw.choice(stage.spread), size) for _ in range(snapshot.files))
+    return {
+        "shared_seconds": in_tasks if in_parallel else 0.0,
+        "single_cpu_seconds": single,
+        "single_seconds": transfer + single / cores,
+        "schedule": simulate(loads, fleet.cores, fleet.bytes_per_second),
+    }

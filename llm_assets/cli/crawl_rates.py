@@ -30,12 +30,15 @@ READS = {
     "reject_ledger": ("raw_warc", "captures"),
     "page_versions": ("raw_warc", "captures"),
     "training_pages": ("raw_warc", "captures"),
+    "corpus_report": ("raw_warc", "captures"),
     "token_shards": ("clean_corpus", "text"),
 }
-# Stages whose times depend on the bytes of the WARC files rather than on the number of pages.
+# Stages whose tasks take as long as the bytes of their WARC files say, rather than the number of pages.
 READ_WARC = ("raw_warc", "extracted_text")
 # Stages that run the tasks of all files in one process, because DuckDB uses all cores of a machine by itself.
 ONE_PROCESS = ("filtered_urls", "reject_ledger")
+# Stages of which DuckDB does nearly everything, so that one process uses all cores of its machine.
+IN_DUCKDB = (*ONE_PROCESS, "page_versions", "training_pages", "corpus_report")
 DEDUPLICATION = "deduplicated_text"
 TEXT_STAGES = ("extracted_text", "language_filtered_text", "quality_filtered_text", DEDUPLICATION, "clean_corpus")
 
@@ -73,12 +76,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class StageRates:
-    """What a stage takes. Units are the pages that it goes through, or for `READ_WARC` the bytes of the WARC files.
+    """What a stage takes.
 
     pages: that it goes through; kept_pages: that are left after it (None if it rejects nothing); text_bytes: of their
-    texts; all three per capture of the crawl. task: of each file's task. spread: what each measured task took, as a
-    multiple of this. single: of other tasks, which one process does. around: of what it does outside of tasks, with
-    files as units. written: bytes of the artifact, without WARC files, per unit.
+    texts; all three per capture of the crawl. task: of each file's task; its units are the pages that the stage goes
+    through, or for `READ_WARC` the bytes of the WARC files. spread: what each measured task took, as a multiple of
+    this. single: of other tasks, which one process does, by the pages that the stage goes through. around: of what it
+    does outside of tasks, by files. written: bytes of the artifact, without WARC files, per page that it goes through.
     """
 
     stage: str
@@ -163,7 +167,7 @@ def fixed_costs(crawls: Sequence[tuple[Workspace, str]]) -> FixedCosts:
         tasks = [(work.units[name], seconds) for work in works for name, seconds in work.tasks.items()]
         costs[stage] = (
             Cost.fitted(tasks).fixed if tasks else 0.0,
-            Cost.fitted([(sum(work.units.values()), work.single) for work in works]).fixed,
+            Cost.fitted([(work.pages, work.single) for work in works]).fixed,
             Cost.fitted([(len(work.units), work.around) for work in works]).fixed,
         )
     return costs
@@ -243,7 +247,8 @@ class _Measurement:
         stages = [stage for stage in READS if self._latest(stage) is not None or stage in TEXT_STAGES]
         return CrawlRates(
             source=f"crawl {self.crawl}, built {str(raw.timings.get('finished_at', ''))[:10]}",
-            snapshot=source.get("snapshot", ""),
+            # Captures that were chosen by index are no sample of the snapshot's files.
+            snapshot=source["snapshot"] if source.get("kind") == "common_crawl" else "",
             files=len(self.warc_bytes),
             warc_bytes=sum(self.warc_bytes.values()),
             captures=sum(self.captures.values()),
@@ -285,9 +290,9 @@ class _Measurement:
                 for file, seconds in sorted(work.tasks.items())
                 if task.of(work.units[file])  # a file of which no page is left may have none
             ),
-            single=Cost.measured(work.single, total, 1, fixed[1]),
+            single=Cost.measured(work.single, work.pages, 1, fixed[1]),
             around=Cost.measured(work.around, len(work.units), 1, fixed[2]),
-            written=own_bytes / max(total, 1),
+            written=own_bytes / max(work.pages, 1),
         )
 
     def bytes_per_token(self) -> float:
@@ -302,8 +307,9 @@ class _Measurement:
         """From the clusters: how many duplicates a half of the pages would have, on average, beside how many all have.
 
         Of a cluster of s pages, a half of all pages holds s/2 on average, and at least one with probability 1 - 2^-s.
+        Pages of earlier crawls, which scope `corpus` adds to clusters, are not counted.
         """
-        clusters = scan_table(self.artifact(DEDUPLICATION).table("clusters"))
+        clusters = scan_table(self.artifact(DEDUPLICATION).table("clusters")).filter(pl.col("crawl") == self.crawl)
         sizes = clusters.select(size=pl.len().over("cluster")).collect()["size"]
         pages = sum(self.rows("quality_filtered_text", "text").values())
         removed = float((1 - 1 / sizes).sum())  # a cluster's s rows add up to s - 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.explain import left_out_lines
@@ -29,7 +30,7 @@ from llm_assets.training.division import Demand, divide, training_kind
 from llm_assets.training.start import start_folder
 from llm_assets.training.training_run import optimisation
 
-from .crawl_forecast import CORE_HOUR_PRICE, STORAGE_PRICE, Fleet
+from .crawl_forecast import CORE_HOUR_PRICE, CORES_PER_MACHINE, STORAGE_PRICE, Fleet
 from .options import recipe_option
 from .plan_crawl import GIGABIT, print_crawl_plan
 from .plan_memory import memory_table
@@ -58,7 +59,9 @@ COLUMNS = (
 # Up to four epochs, repeated tokens are almost as good as new ones (Muennighoff et al., arXiv:2305.16264, section 6).
 MOST_EPOCHS = 4
 WIDTH = 180  # columns of the table where the output is no terminal
-CRAWL_OPTIONS = ("--files", "--cores", "--bandwidth", "--rates")
+# Parameters of `plan` that go with --crawl, and those that go without it.
+CRAWL_PARAMETERS = ("files", "cores", "cores_per_machine", "bandwidth", "measured", "core_price", "storage_price")
+TRAINING_PARAMETERS = ("depths", "device", "processes", "tokens")
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,13 @@ def vocabulary_of(recipe: Recipe) -> int:
 )
 @click.option("--cores", default=None, type=click.IntRange(1), help="With --crawl: cores.  [default: this machine's]")
 @click.option(
+    "--cores-per-machine",
+    default=CORES_PER_MACHINE,
+    show_default=True,
+    type=click.IntRange(1),
+    help="With --crawl: cores of one machine, all of which DuckDB uses in a stage of one process.",
+)
+@click.option(
     "--bandwidth",
     default=None,
     type=click.FloatRange(0, min_open=True),
@@ -152,12 +162,24 @@ def vocabulary_of(recipe: Recipe) -> int:
     help="With --crawl: the crawl whose measured rates are used.  [default: of the built crawls with WARC files, one "
     "of the same snapshot, or the largest; without any, rates that come with the project]",
 )
-@click.option("--core-price", default=CORE_HOUR_PRICE, show_default=True, help="With --crawl: dollars per core-hour.")
 @click.option(
-    "--storage-price", default=STORAGE_PRICE, show_default=True, help="With --crawl: dollars per GB and month."
+    "--core-price",
+    default=CORE_HOUR_PRICE,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="With --crawl: dollars per core-hour.",
+)
+@click.option(
+    "--storage-price",
+    default=STORAGE_PRICE,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="With --crawl: dollars per GB and month.",
 )
 @recipe_option
+@click.pass_context
 def plan(
+    context: click.Context,
     depths: tuple[int, ...],
     device: str,
     processes: int,
@@ -165,6 +187,7 @@ def plan(
     snapshot: str | None,
     files: int | None,
     cores: int | None,
+    cores_per_machine: int,
     bandwidth: float | None,
     measured: str | None,
     core_price: float,
@@ -181,18 +204,23 @@ def plan(
 
     console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
     if snapshot is None:
-        given = (files, cores, bandwidth, measured)
-        if named := [name for name, value in zip(CRAWL_OPTIONS, given, strict=True) if value]:
+        if named := given_options(context, CRAWL_PARAMETERS):
             raise click.UsageError(f"{', '.join(named)}: only with --crawl")
         print_training_plan(console, depths, Machine(device, processes, available_cores()), tokens, recipe)
         return
     if not re.fullmatch(r"CC-MAIN-\d{4}-\d{2}", snapshot):
         raise click.UsageError(f"--crawl {snapshot!r}: not the id of a snapshot, such as CC-MAIN-2026-43")
-    if depths or tokens:
-        raise click.UsageError("--depth, --tokens: of a training run, not with --crawl")
+    if named := given_options(context, TRAINING_PARAMETERS):
+        raise click.UsageError(f"{', '.join(named)}: of a training run, not with --crawl")
     speed = None if bandwidth is None else bandwidth * GIGABIT
-    fleet = Fleet(cores or available_cores(), speed, core_price, storage_price)
+    fleet = Fleet(cores or available_cores(), speed, cores_per_machine, core_price, storage_price)
     print_crawl_plan(console, open_workspace(recipe), snapshot, files, fleet, measured)
+
+
+def given_options(context: click.Context, names: tuple[str, ...]) -> list[str]:
+    """Those of the command's options (by the names of their parameters) that the command line has."""
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    return [options[name] for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
 
 
 def print_training_plan(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.progress import human_size
 
-from .crawl_forecast import CrawlForecast, Fleet, Snapshot, StageForecast, forecast
+from .crawl_forecast import PUBLISHED, CrawlForecast, Fleet, Snapshot, StageForecast, forecast
 from .crawl_rates import CrawlRates, largest_crawl, measured_rates, usual_rates
 from .plan_stages import BYTES_PER_TOKEN, duration
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 COLUMNS = ("stage", "pages", "left", "tokens", "CPU-hours", "one process", "time", "reads", "writes")
 GIGABIT = 1e9 / 8  # in bytes
+# Penedo et al. (arXiv:2406.17557): 36 trillion tokens of 96 snapshots after extraction, language and the rules of
+# Gopher. These have 260.57 billion pages, of which 44 % are English (github.com/commoncrawl/cc-crawl-statistics,
+# plots/crawlsize/monthly.csv and plots/languages.csv).
+FINEWEB_TOKENS = 36e12 / 96
+FINEWEB_PAGE_TOKENS = round(36e12 / (0.44 * 260.57e9))
 
 
 def print_crawl_plan(
@@ -64,7 +69,7 @@ def _cells(stage: StageForecast) -> Iterator[str]:
 def crawl_lines(planned: CrawlForecast, rates: CrawlRates) -> Iterator[str]:
     """What the table does not show: where its numbers are from, transfer, waiting cores and costs."""
     snapshot, fleet = planned.snapshot, planned.fleet
-    published = "as measured" if rates.snapshot == snapshot.name else "as published of other snapshots"
+    published = "as measured" if rates.snapshot == snapshot.name else f"as published of {PUBLISHED}"
     yield (
         f"{snapshot.name}: {snapshot.files:,} WARC files of {human_size(snapshot.file_bytes)} and "
         f"{snapshot.file_pages:,.0f} pages, {published}"
@@ -78,16 +83,34 @@ def crawl_lines(planned: CrawlForecast, rates: CrawlRates) -> Iterator[str]:
     if fleet.bytes_per_second is not None:
         speed = fleet.bytes_per_second / GIGABIT
         network = f"{human_size(planned.moved)} over a network of {speed:,g} Gbit/s"
+    yield from _text_lines(planned, rates)
     straggling = sum(stage.schedule.straggling for stage in planned.stages)
     yield (
         f"{fleet.cores:,} cores, {network}; of the {duration(planned.seconds)}, one process works alone for "
-        f"{duration(planned.single_seconds)}, and cores wait for the last tasks for {duration(straggling)}"
+        f"{duration(planned.single_seconds)}, on one machine (its {fleet.machine_cores} cores in DuckDB), and cores "
+        f"wait for the last tasks for {duration(straggling)}"
     )
     ideal = planned.cpu_seconds / 3600 * fleet.core_hour_price
     yield (
         f"cost: ${planned.core_cost:,.2f} for {fleet.cores:,} cores from start to end at ${fleet.core_hour_price:g} an "
-        f"hour (${ideal:,.2f} for the CPU-hours alone), and ${planned.storage_cost:,.2f} a month for "
+        f"hour (${planned.released_core_cost:,.2f} if one machine alone is kept while one process works, "
+        f"${ideal:,.2f} for the CPU-hours alone), and ${planned.storage_cost:,.2f} a month for "
         f"{human_size(planned.stored)} at ${fleet.storage_price:g} per GB"
+    )
+
+
+def _text_lines(planned: CrawlForecast, rates: CrawlRates) -> Iterator[str]:
+    """How much text the plan takes a page to have, if the rates are of other pages than the snapshot's."""
+    language = next(stage for stage in planned.stages if stage.stage == "language_filtered_text")
+    if rates.snapshot == planned.snapshot.name or not language.kept_pages or language.tokens is None:
+        return
+    share = language.kept_pages / planned.snapshot.pages
+    yield (
+        f"pages are taken to be like those measured, of which {share:.0%} are left by language, with "
+        f"{language.tokens / language.kept_pages:,.0f} tokens each before the quality rules. FineWeb's authors report "
+        f"{large_number(FINEWEB_TOKENS)} tokens per snapshot after language and Gopher's rules: {FINEWEB_PAGE_TOKENS} "
+        f"per English page. To plan with pages of the snapshot itself: llm-assets crawls add NAME --common-crawl "
+        f"{planned.snapshot.name} --files 4"
     )
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from llm_assets.artifacts.record import write_atomic
 
-from . import PROCESS_FAILED, PROGRESS
+from . import MACHINE_ENDED, MACHINE_STARTED, PROCESS_FAILED, PROGRESS
 from .allocator import ALLOCATOR
 from .devices import TrainingDevices
 from .forks import can_fork, run_module
@@ -27,6 +29,10 @@ TORCHRUN = "llm_assets.compute.torchrun"
 POLL_SECONDS = 0.2
 # A process that loses its connection to another may end itself with this signal, which therefore is no cause.
 CONSEQUENCE = "SIGABRT"
+# How long a launcher such as srun has to end its processes on all machines before it is killed. Slurm gives them 30.
+LAUNCHER_SECONDS = 35.0
+# How long torchruns of other machines may take to report their end, after that of this one.
+MACHINES_SECONDS = 10.0
 
 
 class JobFailed(RuntimeError):
@@ -34,7 +40,11 @@ class JobFailed(RuntimeError):
 
 
 def subprocess_launcher(command: list[str], environment: Mapping[str, str]) -> int:
-    """Run a command in a process, with its output on this process's standard error; ``python -m module`` as a fork."""
+    """Run a command in a process, with its output on this process's standard error; ``python -m module`` as a fork.
+
+    If this process is interrupted, the command is killed; one that starts processes on other machines is asked to end
+    first (SIGTERM), since it alone can end those.
+    """
     output = sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None
     interpreter, option, module, *arguments = command
     if can_fork() and (interpreter, option) == (sys.executable, "-m") and module != TORCHRUN:
@@ -43,6 +53,10 @@ def subprocess_launcher(command: list[str], environment: Mapping[str, str]) -> i
         try:
             return process.wait()
         except BaseException:
+            if interpreter != sys.executable:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(LAUNCHER_SECONDS)
             process.kill()
             raise
 
@@ -78,26 +92,23 @@ def run_job(
     follower.start()
     try:
         code = (launcher or subprocess_launcher)(command, environment)
+        if code:
+            follower.wait_for_machines()
     finally:
         follower.finish()
     if follower.listener_error is not None:
         raise follower.listener_error
     if code:
-        failure, failed = follower.failure, follower.failed
-        killed = [event for event in failed if event["signal"] not in ("", CONSEQUENCE)]
-        # What the other processes report of a killed one is that they have lost it.
-        if killed or (failed and not failure):
-            raise JobFailed(_process_message((killed or failed)[0], follower.checkpoint))
-        if failure.get("errno"):
-            raise OSError(failure["errno"], failure["message"])
-        raise JobFailed(failure.get("message") or _exit_code_message(code))
+        raise _failure(code, follower, nodes.count)
 
 
 class _EventFollower:
     """A thread that reads a process's events while they are written, and passes them to a listener.
 
-    failure: the first error event. failed: events of torchrun's processes that failed. checkpoint: the step of the last
-    one that was saved. listener_error: the first exception of the listener, which is not called after it.
+    failure: the first error event. failed: events of torchrun's processes that failed. machines: the hosts of torchruns
+    that have started and not ended, by host and process. unreadable: lines that are no events, as where machines write
+    to a network disk at once. checkpoint: the step of the last one that was saved. listener_error: the first exception
+    of the listener, which is not called after it.
     """
 
     def __init__(self, path: Path, on_event: Callable[[dict[str, Any]], None]):
@@ -106,11 +117,20 @@ class _EventFollower:
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self.failure: dict[str, Any] = {}
         self.failed: list[dict[str, Any]] = []
+        self.machines: dict[tuple[str, int], str] = {}
+        self.unreadable = 0
         self.checkpoint: int | None = None
         self.listener_error: Exception | None = None
 
     def start(self) -> None:
         self._thread.start()
+
+    def wait_for_machines(self) -> None:
+        """Wait for the ends of the torchruns that have started, for a limited time."""
+        deadline = time.monotonic() + MACHINES_SECONDS
+        self._ended.wait(2 * POLL_SECONDS)  # what was written until now is read
+        while self.machines and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
     def finish(self) -> None:
         """Read the remaining events of a process that has ended."""
@@ -118,17 +138,27 @@ class _EventFollower:
         self._thread.join()
 
     def _follow(self) -> None:
-        with self._path.open() as file:
+        with self._path.open("rb") as file:
             while True:
                 is_last_pass = self._ended.is_set()  # tested before reading, so that the last pass misses nothing
                 while line := file.readline():
-                    if not line.endswith("\n"):
-                        file.seek(file.tell() - len(line.encode()))
+                    if not line.endswith(b"\n"):
+                        file.seek(file.tell() - len(line))
                         break
-                    self._handle(json.loads(line))
+                    self._read(line)
                 if is_last_pass:
                     return
                 self._ended.wait(POLL_SECONDS)
+
+    def _read(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if isinstance(event, dict) and "kind" in event:
+            self._handle(event)
+        else:
+            self.unreadable += 1
 
     def _handle(self, event: dict[str, Any]) -> None:
         if event["kind"] == "error":
@@ -137,6 +167,12 @@ class _EventFollower:
             return
         if event["kind"] == PROCESS_FAILED:
             self.failed.append(event)
+            return
+        if event["kind"] == MACHINE_STARTED:
+            self.machines[event["host"], event["agent"]] = event["host"]
+            return
+        if event["kind"] == MACHINE_ENDED:
+            self.machines.pop((event["host"], event["agent"]), None)
             return
         if event["kind"] in ("started", "checkpoint"):  # a run that starts at step 0 has no checkpoint
             self.checkpoint = event.get("step") or None
@@ -147,13 +183,47 @@ class _EventFollower:
                 self.listener_error = error
 
 
-def _process_message(event: dict[str, Any], checkpoint: int | None) -> str:
-    """Which of several processes failed, how, and what was saved."""
+def _failure(code: int, follower: _EventFollower, machines: int) -> Exception:
+    """The error of a job that ended with this exit code, on so many machines."""
+    failure, failed = follower.failure, follower.failed
+    killed = [event for event in failed if event["signal"] not in ("", CONSEQUENCE)]
+    aborted = [event for event in failed if event["signal"] == CONSEQUENCE]
+    # What the other processes report of a killed one is that they have lost it.
+    causes = killed or (aborted if len(aborted) == 1 else [])
+    notes = []
+    if killed or (failed and not failure):
+        notes.append(_process_message((causes or failed)[0]))
+    elif failure.get("errno"):
+        return OSError(failure["errno"], failure["message"])
+    else:
+        notes.append(failure.get("message") or _exit_code_message(code))
+        # Others that lost it abort as well. One alone may be the cause, such as an assertion of CUDA.
+        notes += map(_process_message, causes)
+    if failed or machines > 1:
+        if follower.machines:
+            hosts = ", ".join(sorted(follower.machines.values()))
+            notes.append(f"torchrun on {hosts} has not reported its end, so that machine may be lost")
+        if causes or not failure or machines > 1:
+            notes.append(_saved_message(follower.checkpoint))
+    if follower.unreadable:
+        notes.append(f"{follower.unreadable} lines of {PROGRESS} could not be read")
+    return JobFailed("; ".join(notes))
+
+
+def _process_message(event: dict[str, Any]) -> str:
+    """Which of several processes failed, and how."""
     end = f"was killed by {event['signal']}" if event["signal"] else f"ended with exit code {event['exit_code']}"
     reason = " (out of memory, most often)" if event["signal"] == "SIGKILL" else "; see its output for the reason"
-    saved = "no checkpoint was saved yet" if checkpoint is None else f"the checkpoint of step {checkpoint} is kept"
-    continues = "" if checkpoint is None else ", and the next run, with any number of processes, continues from there"
-    return f"process {event['rank']} on {event['host']} {end}{reason}; {saved}{continues}"
+    return f"process {event['rank']} on {event['host']} {end}{reason}"
+
+
+def _saved_message(checkpoint: int | None) -> str:
+    if checkpoint is None:
+        return "no checkpoint was saved yet"
+    return (
+        f"the checkpoint of step {checkpoint} is kept, and the next run, with any number of processes, continues from "
+        "there"
+    )
 
 
 def _exit_code_message(code: int) -> str:

@@ -21,6 +21,10 @@ from llm_assets.model.devices import autocast, find_device, half_precision, meas
 # How long a process waits for the others. The first one samples texts and evaluates a policy while the others already
 # wait in the next step's exchange of gradients; after torch's ten minutes on GPUs they would end the training.
 PATIENCE = timedelta(hours=2)
+# The same on several machines. A process learns at once that another on its machine has ended, but not that a machine
+# has lost power: the others wait so long, and are paid for. Half an hour is three times torch's limit, and more than
+# the first process takes for texts and evaluation between two steps.
+PATIENCE_WITH_MACHINES = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -138,5 +142,7 @@ def join_processes(wanted: str) -> Devices:
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high" if half_precision(kind) else "highest")
     if world > 1:
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+        machines = int(os.environ.get("GROUP_WORLD_SIZE", "1"))  # as torchrun says
+        patience = PATIENCE if machines == 1 else PATIENCE_WITH_MACHINES
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=patience)
     return Devices(device, rank, world)

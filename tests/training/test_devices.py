@@ -181,6 +181,9 @@ def test_processes_wait_for_a_long_evaluation(environment):
     environment.setenv("WORLD_SIZE", "2")
     assert join_processes("cpu").world == 2
     assert group_options["timeout"] == PATIENCE > timedelta(hours=1)
+    environment.setenv("GROUP_WORLD_SIZE", "2")
+    join_processes("cpu")
+    assert timedelta(minutes=10) < group_options["timeout"] < timedelta(hours=1)
 
 
 def test_an_unknown_precision_is_an_error(environment):
