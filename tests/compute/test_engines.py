@@ -39,16 +39,16 @@ def test_ray_that_is_not_installed_is_one_clear_error(monkeypatch):
 
 
 class ScriptedRay:
-    """A cluster. looks: memory of each of its nodes, at every look at them; the last counts from then on.
+    """A cluster. listings: memory of each of its nodes, whenever they are listed; the last counts from then on.
 
     A task finishes if some node has the memory that it asks for.
     """
 
-    def __init__(self, *looks):
-        self.looks, self.memory, self.asked, self.cancelled = list(looks), (), [], []
+    def __init__(self, *listings):
+        self.listings, self.memory, self.requested, self.cancelled = list(listings), (), [], []
 
     def nodes(self):
-        self.memory = self.looks.pop(0) if self.looks else self.memory
+        self.memory = self.listings.pop(0) if self.listings else self.memory
         return [{"Alive": True, "Resources": {"CPU": 1.0, "memory": float(memory)}} for memory in self.memory]
 
     def remote(self, function):
@@ -57,11 +57,11 @@ class ScriptedRay:
         )
 
     def add(self, options):
-        self.asked.append(options["memory"])
-        return len(self.asked) - 1
+        self.requested.append(options["memory"])
+        return len(self.requested) - 1
 
     def wait(self, references, num_returns=1, timeout=None):
-        done = [number for number in references if self.asked[number] <= max(self.memory, default=-1)][:num_returns]
+        done = [number for number in references if self.requested[number] <= max(self.memory, default=-1)][:num_returns]
         return done, [number for number in references if number not in done]
 
     def get(self, reference):
@@ -72,7 +72,7 @@ class ScriptedRay:
 
 
 @pytest.mark.parametrize(
-    ("looks", "asked", "cancelled"),
+    ("listings", "requested", "cancelled"),
     [
         ([(30, 10), (10,)], [20, 20, 20, 10, 10], [1, 2]),  # the largest node is lost after the first task
         ([(), (10,)], [20, 20, 20, 10, 10, 10], [0, 1, 2]),  # nodes join after the tasks are submitted
@@ -80,12 +80,12 @@ class ScriptedRay:
         ([(30,)], [20, 20, 20], []),
     ],
 )
-def test_tasks_that_no_node_has_the_memory_for_ask_for_what_there_is(monkeypatch, looks, asked, cancelled):
-    cluster = ScriptedRay(*looks)
+def test_tasks_that_no_node_has_the_memory_for_ask_for_what_there_is(monkeypatch, listings, requested, cancelled):
+    cluster = ScriptedRay(*listings)
     monkeypatch.setattr(ray_engine, "connect", lambda address: cluster)
     monkeypatch.setattr(ray_engine, "LOOK_SECONDS", 0.0)
     assert list(RayEngine(memory=20).run(print, {"a": (), "b": (), "c": ()})) == ["a", "b", "c"]
-    assert cluster.asked == asked and cluster.cancelled == cancelled
+    assert cluster.requested == requested and cluster.cancelled == cancelled
 
 
 def test_a_node_without_this_code_reports_it(monkeypatch):
