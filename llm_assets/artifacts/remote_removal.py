@@ -175,7 +175,7 @@ def remove_all(store: RemoteStore, artifacts: Sequence[Artifact]) -> None:
     for start in range(0, len(artifacts), BATCH):
         refused.update(_remove_batch(store, artifacts[start : start + BATCH]))
     if refused:
-        builds = ", ".join(f"{name} is being built by {holder}" for name, holder in refused.items())
+        builds = ", ".join(f"{name} is being built by {holder}" for name, holder in sorted(refused.items()))
         raise BeingBuilt(f"{builds}; run again later")
 
 

@@ -7,8 +7,9 @@ corpus. Only the training split of current pages is in it, and only the conversa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -24,8 +25,8 @@ from llm_assets.dialogue.rendering import RenderSettings, is_held_out, render_ro
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.training.documents import shard_documents, write_kept
-from llm_assets.training.shards import ShardWriter, TokenStream
+from llm_assets.training.documents import shard_documents
+from llm_assets.training.shards import ShardTokens, ShardWriter, TokenStream, open_shards
 
 from .index import CONVERSATIONS, PAGES, TraceIndex
 from .matches import find_places
@@ -72,20 +73,28 @@ def divide(lengths: np.ndarray, limit: int) -> list[tuple[int, int]]:
     return runs
 
 
-class Tokens(NamedTuple):
-    """Training documents as tokens: a tokenizer's folder, folders of shards, and the folder of `write_kept`."""
+class Shards(NamedTuple):
+    """Shards as one stream of tokens. edges: the positions at which they begin, and the end of the last."""
 
-    tokenizer: Path
-    shards: list[Path]
-    kept_documents: Path | None
+    files: list[Path]
+    edges: np.ndarray
+
+    def below(self, runs: np.ndarray) -> tuple[list[Path], np.ndarray]:
+        """The files that hold runs of tokens, (n, 2) begins and ends, and the runs by position in these files."""
+        first = int(np.searchsorted(self.edges, runs[0, 0], "right")) - 1
+        last = int(np.searchsorted(self.edges, runs[-1, 1], "left"))
+        return self.files[first:last], runs - self.edges[first]
 
 
-def index_task(staging: Path, name: str, tokens: Tokens, start: int, count: int) -> None:
-    """Worker: one segment, of `count` tokens of the stream of training documents from `start`."""
-    stream = TokenStream(tokens.shards, "train", tokens.kept_documents)
-    width = np.dtype(Encoding.load(tokens.tokenizer).dtype).itemsize
-    steps = range(start, start + count, BLOCK_TOKENS)
-    blocks = (stream.tokens(step, min(BLOCK_TOKENS, start + count - step)) for step in steps)
+def index_task(staging: Path, name: str, files: list[Path], runs: np.ndarray, width: int) -> None:
+    """Worker: one segment. runs: its tokens, (n, 2) begins and ends in the files. width: bytes of a token."""
+    tokens = ShardTokens("train", [np.load(file, mmap_mode="r") for file in files])
+    count = int((runs[:, 1] - runs[:, 0]).sum())
+    blocks = (
+        tokens.tokens(start, min(BLOCK_TOKENS, end - start))
+        for begin, end in runs.tolist()
+        for start in range(begin, end, BLOCK_TOKENS)
+    )
     with Task(staging, name) as task:
         for file in write_segment(staging, name, blocks, count, width):
             task.add_file(file)
@@ -122,9 +131,44 @@ def _conversation_rows(inputs: Inputs) -> Iterator[tuple[int, str, str, str]]:
 
 
 def training_documents(inputs: Inputs) -> pl.DataFrame:
-    """The current pages of the training split, in the order of their stream."""
+    """The current pages of the training split, in the order of their stream. place: where they begin in it."""
     documents = shard_documents(inputs, _PAGE_COLUMNS)
-    return documents.filter((pl.col("split") == "train") & pl.col("current")).select("length", *_PAGE_COLUMNS)
+    training = documents.filter(pl.col("split") == "train").with_columns(place=_places(pl.col("length")))
+    return training.filter("current").select("length", *_PAGE_COLUMNS, "place")
+
+
+def _places(lengths: pl.Expr) -> pl.Expr:
+    """Where documents begin in a stream."""
+    return lengths.cum_sum() - lengths
+
+
+def _training_shards(step: Step) -> Shards:
+    """The shards of all crawls; files that only workers read need not be on this machine."""
+    files, lengths = [], []
+    for artifact in step.inputs.by_crawl("token_shards").values():
+        for name in sorted(name for name in artifact.record.files if fnmatch(name, "train-[0-9]*.npy")):
+            files.append(artifact.file(name) if step.engine.shares_disk else artifact.folder / name)
+            with artifact.open(name) as stream:
+                lengths.append(_length(stream))
+    return Shards(files, _edges(lengths))
+
+
+def _length(stream: BinaryIO) -> int:
+    """The number of tokens of a shard, of which only the header is read."""
+    np.lib.format.read_magic(stream)
+    return int(np.lib.format.read_array_header_1_0(stream)[0][0])
+
+
+def _edges(lengths: list[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _runs(documents: pl.DataFrame) -> np.ndarray:
+    """The tokens of documents, as (n, 2) begins and ends in their stream: one run for documents without a gap."""
+    begins = documents["place"].to_numpy()
+    ends = begins + documents["length"].to_numpy()
+    is_gap = begins[1:] != ends[:-1]
+    return np.stack([begins[np.append(True, is_gap)], ends[np.append(is_gap, True)]], axis=1).astype(np.int64)
 
 
 _PAGE_COLUMNS = ("doc_id", "url", "crawl", "warc_file", "warc_offset")
@@ -132,33 +176,30 @@ _PAGE_COLUMNS = ("doc_id", "url", "crawl", "warc_file", "warc_offset")
 
 def build_trace_index(step: Step, config: TraceIndexConfig) -> None:
     """One task per segment, and one for the tokenizer and the tables of documents."""
-    tokenizer = step.input("tokenizer").path
-    encoding = Encoding.load(tokenizer)
-    files = encoding.save(step.staging)
-    shards = [artifact.path for artifact in step.inputs.by_crawl("token_shards").values()]
-    kept_documents = write_kept(shard_documents(step.inputs), step.staging / "kept")
-    kept_folder = Path(kept_documents) if kept_documents is not None else None
+    encoding = Encoding.load(step.input("tokenizer").path)
+    files, width = encoding.save(step.staging), np.dtype(encoding.dtype).itemsize
+    rendered = render_conversations(step, config, encoding).with_columns(place=_places(pl.col("length")))
+    rendered_files = sorted((step.staging / RENDERED).glob("train-[0-9]*.npy"))
+    rendered_edges = _edges([len(shard) for shard in open_shards(step.staging / RENDERED, "train")])
     sources = {
-        PAGES: (training_documents(step.inputs), Tokens(tokenizer, shards, kept_folder)),
-        CONVERSATIONS: (
-            render_conversations(step, config, encoding),
-            Tokens(tokenizer, [step.staging / RENDERED], None),
-        ),
+        PAGES: (training_documents(step.inputs), _training_shards(step)),
+        CONVERSATIONS: (rendered, Shards(rendered_files, rendered_edges)),
     }
     tasks: dict[str, tuple] = {}
+    segment_bytes: dict[str, int] = {}
     tables: dict[str, pl.DataFrame] = {}
-    for kind, (documents, tokens) in sources.items():
+    for kind, (documents, shards) in sources.items():
         lengths = documents["length"].to_numpy()
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         frames = [documents.head(0).with_columns(segment=pl.lit(""), start=pl.lit(0, pl.Int64))]
         for number, (first, end) in enumerate(divide(lengths, config.segment_tokens)):
             name = f"{kind}-{number:05d}"
-            tasks[name] = (tokens, int(starts[first]), int(starts[end] - starts[first]))
+            tasks[name] = (*shards.below(_runs(documents[first:end])), width)
+            # An engine sets aside twice what a task reads; sorting takes 7 bytes of memory for each byte of tokens.
+            segment_bytes[name] = 4 * width * int(starts[end] - starts[first])
             places = pl.Series("start", starts[first:end] - starts[first])
             frames.append(documents[first:end].with_columns(places, segment=pl.lit(name)).select(frames[0].columns))
         tables[kind] = pl.concat(frames)
-    # An engine sets aside twice what a task reads; sorting takes up to 7 bytes of memory for each byte of tokens.
-    segment_bytes = {name: 4 * np.dtype(encoding.dtype).itemsize * count for name, (_, _, count) in tasks.items()}
     step.run_tasks(index_task, tasks, "segments", segment_bytes)
     with step.task("documents") as task:
         for file in files:

@@ -38,6 +38,56 @@ def test_ray_that_is_not_installed_is_one_clear_error(monkeypatch):
         list(RayEngine("head:6379").run(print, {"task": ()}))
 
 
+class ScriptedRay:
+    """A cluster. listings: memory of each of its nodes, whenever they are listed; the last counts from then on.
+
+    A task finishes if some node has the memory that it asks for.
+    """
+
+    def __init__(self, *listings):
+        self.listings, self.memory, self.requested, self.cancelled = list(listings), (), [], []
+
+    def nodes(self):
+        self.memory = self.listings.pop(0) if self.listings else self.memory
+        return [{"Alive": True, "Resources": {"CPU": 1.0, "memory": float(memory)}} for memory in self.memory]
+
+    def remote(self, function):
+        return types.SimpleNamespace(
+            options=lambda **options: types.SimpleNamespace(remote=lambda _: self.add(options))
+        )
+
+    def add(self, options):
+        self.requested.append(options["memory"])
+        return len(self.requested) - 1
+
+    def wait(self, references, num_returns=1, timeout=None):
+        done = [number for number in references if self.requested[number] <= max(self.memory, default=-1)][:num_returns]
+        return done, [number for number in references if number not in done]
+
+    def get(self, reference):
+        return None
+
+    def cancel(self, reference, force):
+        self.cancelled.append(reference)
+
+
+@pytest.mark.parametrize(
+    ("listings", "requested", "cancelled"),
+    [
+        ([(30, 10), (10,)], [20, 20, 20, 10, 10], [1, 2]),  # the largest node is lost after the first task
+        ([(), (10,)], [20, 20, 20, 10, 10, 10], [0, 1, 2]),  # nodes join after the tasks are submitted
+        ([(30,), (0,)], [20, 20, 20, 0, 0], [1, 2]),  # a node that declares no memory
+        ([(30,)], [20, 20, 20], []),
+    ],
+)
+def test_tasks_that_no_node_has_the_memory_for_ask_for_what_there_is(monkeypatch, listings, requested, cancelled):
+    cluster = ScriptedRay(*listings)
+    monkeypatch.setattr(ray_engine, "connect", lambda address: cluster)
+    monkeypatch.setattr(ray_engine, "LOOK_SECONDS", 0.0)
+    assert list(RayEngine(memory=20).run(print, {"a": (), "b": (), "c": ()})) == ["a", "b", "c"]
+    assert cluster.requested == requested and cluster.cancelled == cancelled
+
+
 def test_a_node_without_this_code_reports_it(monkeypatch):
     module = types.ModuleType("only_here")
     exec("def work():\n    pass", module.__dict__)

@@ -42,6 +42,19 @@ url, cache, folder, address = sys.argv[1:]
 store = RemoteStore(url, Path(cache))
 materialize(LETTERS, "a", Workspace(ToyRecipe(folder=folder, slow=0.1), store, GRAPH, RayEngine(address)))
 """
+CORPUS_DRIVER = """
+import sys
+from pathlib import Path
+from llm_assets.artifacts import RemoteStore, Workspace, materialize
+from llm_assets.compute import RayEngine
+from llm_assets.recipes import Recipe, WarcFiles
+from tests.support.corpus import GRAPH
+url, cache, folder, address = sys.argv[1:]
+recipe = Recipe(name="t", crawls={"c": WarcFiles(path=folder)})
+workspace = Workspace(recipe, RemoteStore(url, Path(cache)), GRAPH, RayEngine(address))
+for stage in GRAPH:
+    materialize(stage, "c" if stage.per_crawl else None, workspace)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +94,29 @@ def driver(cluster, server, tmp_path, recipe):
     return Workspace(recipe, store, toy.GRAPH, RayEngine(cluster.address))
 
 
+def killed_driver(code, driver, folder, address, count):
+    """Run a driver in a process, and kill it when `count` tasks are stored; returns their names."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, driver.store.url, driver.store.root, folder, address],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": python_path()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    finished = []
+    while len(finished) < count and process.poll() is None:
+        finished = [item.key for item in driver.store.objects.list(".staging") if "/tasks/" in item.key]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    return [Path(key).stem for key in finished]
+
+
 def local_files(tmp_path, recipe):
     return materialize(toy.LETTERS, "a", toy.workspace(tmp_path / "local", recipe)).artifact.record.files
 
 
-def test_the_corpus_is_that_of_one_machine(driver, cluster, tmp_path):
+def test_the_corpus_is_that_of_one_machine_though_its_driver_is_killed(driver, cluster, server, tmp_path):
     for number in range(3):
         pages = [page(f"http://host{number}.example/{i}", story(20 * number + i)) for i in range(6)]
         write(tmp_path / "warc" / f"{number}.warc.gz", [*pages, page("http://same.example/", story(1))])
@@ -93,9 +124,17 @@ def test_the_corpus_is_that_of_one_machine(driver, cluster, tmp_path):
     names = [stage.name for stage in CORPUS]
     stages = [CORPUS[name] for name in names[: names.index("clean_corpus") + 1]]
     local, distant = corpus_workspace(recipe, tmp_path / "local"), replace(driver, recipe=recipe, graph=CORPUS)
+
+    def is_another_text(method, path, key_id):
+        return method == "PUT" and "/extracted_text/" in path and "/tasks/" in path and "/0.warc.gz.json" not in path
+
+    with server.fault(*BUSY, applies=is_another_text):  # workers try again until the driver is killed
+        assert killed_driver(CORPUS_DRIVER, driver, tmp_path / "warc", cluster.address, 1) == ["0.warc.gz"]
     for stage in stages:
         crawl = "c" if stage.per_crawl else None
-        expected, artifact = (materialize(stage, crawl, space).artifact for space in (local, distant))
+        expected, outcome = (materialize(stage, crawl, space) for space in (local, distant))
+        expected, artifact = expected.artifact, outcome.artifact
+        assert (outcome.resumed_tasks > 0) == (stage.name == "extracted_text")
         assert artifact.record.identity == expected.record.identity
         assert artifact.record.files == expected.record.files
         assert artifact.record.stats == expected.record.stats
@@ -152,24 +191,12 @@ def test_a_full_store_is_a_clear_error_and_the_next_run_resumes(driver, server):
 def test_a_driver_that_is_killed_is_resumed(driver, cluster, tmp_path, recipe):
     log = Path(cluster.environment["TOY_LOG"])
     log.write_text("")
-    words = [driver.store.url, tmp_path / "driver", recipe.folder, cluster.address]
-    process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *map(str, words)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": python_path()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    finished = []
-    while len(finished) < 2 and process.poll() is None:
-        finished = [item.key for item in driver.store.objects.list(".staging") if "/tasks/" in item.key]
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL and list(driver.store.artifacts()) == []
+    finished = killed_driver(DRIVER, driver, recipe.folder, cluster.address, 2)
+    assert list(driver.store.artifacts()) == []
     outcome = materialize(toy.LETTERS, "a", driver)
     assert not outcome.cached and 2 <= outcome.resumed_tasks < 8
     runs = Counter(log.read_text().split("\n"))
-    assert all(runs[f"letters {Path(key).stem}"] == 1 for key in finished)
+    assert all(runs[f"letters {name}"] == 1 for name in finished)
     assert outcome.artifact.record.files == local_files(tmp_path, recipe)
 
 

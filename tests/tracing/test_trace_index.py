@@ -3,7 +3,9 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -112,6 +114,16 @@ def test_its_bytes_do_not_depend_on_workers_nor_its_spans_on_segments(built, tmp
     answer = " ".join(TEXTS_OF_PAGES[3].split()[2:30])
     spans = [trace(TraceIndex(which.artifact.path), answer).spans for which in (outcome, alone)]
     assert spans[0] == spans[1] and spans[0][0].pages[0].url == "http://host.example/3"
+
+
+def test_a_segment_is_given_only_the_shards_that_hold_its_tokens():
+    shards = stage_module.Shards([Path("a"), Path("b"), Path("c")], np.array([0, 10, 20, 25]))
+    for runs, files, of_files in (
+        ([[12, 15], [18, 20]], ["b"], [[2, 5], [8, 10]]),
+        ([[9, 11], [20, 25]], ["a", "b", "c"], [[9, 11], [20, 25]]),
+    ):
+        task_files, task_runs = shards.below(np.array(runs))
+        assert [file.name for file in task_files] == files and task_runs.tolist() == of_files
 
 
 def test_the_check_finds_pages_and_lists_those_that_the_index_lacks(built, tmp_path):
