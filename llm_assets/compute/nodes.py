@@ -16,7 +16,7 @@ STARTED_ON = "LLM_ASSETS_STARTED_ON"
 LAUNCH = "LLM_ASSETS_LAUNCH"
 # The one way of meeting that neither needs a service of its own nor a number for each machine, as `static` does.
 BACKEND = "c10d"
-# torchrun's settings that would make each of several machines train alone, or start anew without a checkpoint's step.
+# torchrun's settings with which each of several machines would train alone, or go on after an error that ends the job.
 ALONE = ("PET_STANDALONE", "PET_MAX_RESTARTS")
 
 
