@@ -78,7 +78,12 @@ def compare(rank, folder):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharding")
     torch.multiprocessing.spawn(compare, args=(str(folder),), nprocs=2)
-    return json.loads((folder / "results.json").read_text())
+    results, alone = json.loads((folder / "results.json").read_text()), Devices(torch.device("cpu"), 0, 1)
+    for name in CASES:
+        learner = make_learner(name, alone, sharded=False)
+        learner.restore(folder / name / "divided")
+        results[name]["resumed by one process"] = steps(learner, 3, alone)
+    return results
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -94,3 +99,9 @@ def test_a_divided_model_has_the_losses_of_a_whole_one(results, name):
 def test_a_training_continues_with_a_checkpoint_of_either_kind(results, name):
     whole, divided = (results[name][f"{way}, resumed"] for way in ("whole", "divided"))
     assert divided == [pytest.approx(row, rel=1e-3 if name == "muon" else 1e-5) for row in whole]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_process_continues_what_two_have_divided(results, name):
+    alone, divided = (results[name][way] for way in ("resumed by one process", "divided, resumed"))
+    assert alone == [pytest.approx(row, rel=1e-3 if name == "muon" else 1e-5) for row in divided]
