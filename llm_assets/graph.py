@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_assets.artifacts import Graph, Workspace, open_store
-from llm_assets.compute import open_engine
+from llm_assets.compute.engines import open_engine
 from llm_assets.curation.stages import STAGES as CURATION
 from llm_assets.demonstrations.stages import STAGES as DEMONSTRATIONS
 from llm_assets.finetuning.stages import STAGES as FINETUNING

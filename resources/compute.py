@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import dagster as dg
 
-from llm_assets.compute import LocalEngine, RayEngine, open_engine
+from llm_assets.compute import LocalEngine, RayEngine
 from llm_assets.compute.devices import TrainingDevices
+from llm_assets.compute.engines import open_engine
 from llm_assets.settings import load_settings
 
 from .live_runs import announce_run, report_pool_waits

@@ -1,10 +1,9 @@
 """Where work runs: this process, local worker processes, or a Ray cluster."""
 
 from .engine import LocalEngine, cores
-from .engines import open_engine
 from .ray_engine import RayEngine
 
-__all__ = ["LocalEngine", "RayEngine", "cores", "open_engine"]
+__all__ = ["LocalEngine", "RayEngine", "cores"]
 
 # The file, beside its job, to which a training process writes its events.
 PROGRESS = "progress.jsonl"

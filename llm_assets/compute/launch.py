@@ -186,7 +186,9 @@ class _EventFollower:
 def _failure(code: int, follower: _EventFollower, machines: int) -> Exception:
     """The error of a job that ended with this exit code, on so many machines."""
     failure, failed = follower.failure, follower.failed
-    killed = [event for event in failed if event["signal"] not in ("", CONSEQUENCE)]
+    # After a process's own error, torchrun ends the others with SIGTERM.
+    consequences = (CONSEQUENCE, "SIGTERM") if failure else (CONSEQUENCE,)
+    killed = [event for event in failed if event["signal"] not in ("", *consequences)]
     aborted = [event for event in failed if event["signal"] == CONSEQUENCE]
     # What the other processes report of a killed one is that they have lost it.
     causes = killed or (aborted if len(aborted) == 1 else [])

@@ -6,7 +6,8 @@ import types
 
 import pytest
 
-from llm_assets.compute import LocalEngine, RayEngine, open_engine, ray_engine
+from llm_assets.compute import LocalEngine, RayEngine, ray_engine
+from llm_assets.compute.engines import open_engine
 from llm_assets.settings import load_settings
 from resources import Compute
 

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -155,10 +156,14 @@ def test_machines_that_do_not_meet_are_reported_with_their_number(tmp_path, monk
 
 def test_a_launcher_can_end_its_processes_before_it_is_killed(tmp_path, monkeypatch):
     """An interrupted run asks the launcher to end, which here writes a file when it does."""
-    script = tmp_path / "launcher.sh"
+    script = tmp_path / "launcher.py"
     script.write_text(
-        f"#!/bin/bash\ntrap 'touch {tmp_path}/ended; exit 1' TERM\n"
-        f"touch {tmp_path}/ready\nwhile :; do sleep 0.05; done\n"
+        "import pathlib, signal, sys, time\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "signal.signal(signal.SIGTERM, lambda *_: ((folder / 'ended').touch(), sys.exit(1)))\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])\n"
+        "(folder / 'ready').touch()\n"
+        "time.sleep(60)\n"
     )
 
     def interrupt(process, timeout=None):
@@ -173,7 +178,7 @@ def test_a_launcher_can_end_its_processes_before_it_is_killed(tmp_path, monkeypa
         patch.setattr(subprocess.Popen, "wait", interrupt)
         patch.setattr(subprocess.Popen, "__exit__", lambda process, *error: None)
         with pytest.raises(KeyboardInterrupt):
-            launch.subprocess_launcher(["bash", str(script), "-m", "llm_assets.compute.torchrun"], {**os.environ})
+            launch.subprocess_launcher(["env", sys.executable, str(script)], {**os.environ})
     assert (tmp_path / "ended").exists()
 
 

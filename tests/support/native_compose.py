@@ -135,8 +135,8 @@ class NativeCompose:
         return [self.translate(word, name) for word in words]
 
     def execute(self, name: str, words: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
-        """Run a command as in a container of the service."""
-        return subprocess.run(self.words(name, words), env=self.environment(name), cwd=PROJECT, **options)
+        """Run a command as in a container of the service: not in the project, whose `.env` Dagster would read."""
+        return subprocess.run(self.words(name, words), env=self.environment(name), cwd=self.root, **options)
 
     def is_healthy(self, name: str) -> bool:
         kind, *words = self.services[name]["healthcheck"]["test"]
@@ -151,7 +151,7 @@ class NativeCompose:
             return subprocess.Popen(
                 self.words(name, self.services[name]["command"]),
                 env=self.environment(name),
-                cwd=PROJECT,
+                cwd=self.root,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
