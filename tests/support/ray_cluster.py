@@ -49,7 +49,7 @@ class RayCluster:
                     )
                     break
                 except Exception as error:
-                    if "timed out during startup" not in str(error) or not tries_left:
+                    if "timed out" not in str(error).lower() or not tries_left:
                         raise
         return name
 
