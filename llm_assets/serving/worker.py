@@ -348,8 +348,8 @@ class Worker:
 def leave_a_core() -> None:
     """Use all cores but one for this thread's matrix products, unless the environment says how many.
 
-    The event loop and the clients of this machine need one. On two cores, 32 chats with the default model have 3,300
-    tokens per second so, and 2,000 to 2,500 if the products use both.
+    The event loop and the clients of this machine need one. On two cores, 32 chats with the default model have 2,700 to
+    3,700 tokens per second so, and 1,900 to 2,500 if the products use both.
     """
     import torch
 
