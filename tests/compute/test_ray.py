@@ -141,7 +141,7 @@ def test_the_corpus_is_that_of_one_machine_though_its_driver_is_killed(driver, c
     assert len(artifact.record.rows) == 2 and artifact.record.rows["text"] > 15
     # The builder has not copied what workers read and wrote; each node has fetched what its tasks read.
     assert not list((tmp_path / "driver").glob("extracted_text/*/*/text/*"))
-    assert all(list(cluster.cache(name).glob("*/*")) for name in cluster.nodes)
+    assert all(list(cluster.cache(name).glob("*/*")) for name in cluster.names)
     assert ObjectStore(driver.store.url).list(".staging") == []
 
 

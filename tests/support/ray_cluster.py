@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE_BYTES = 100 << 20  # of a node's object store, in which only results of tasks lie: None
 NODE_MEMORY = 3 << 30  # that a node offers to tasks
-TRIES = 3  # to start a node: Ray waits for 30 seconds each time, which a busy machine may take
 
 
 class RayCluster:
     """Nodes of one core each, with temporary folders of their own.
 
+    They are started by a fresh process. Ray forks to start one, and a fork of pytest, once tests have loaded Torch,
+    Arrow, Spark and some 240 extension modules in all, may crash before it becomes the node.
+
     folder: with a short path, as Ray's sockets are below it. environment: of all workers. The first node is the head.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str], nodes: int):
-        from ray.cluster_utils import Cluster
-
         self.folder, self.environment = folder, environment
-        self.cluster, self.nodes = Cluster(), dict[str, Any]()
+        self.names: list[str] = []
+        self._starter = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         for _ in range(nodes):
             self.add_node()
-
-    @property
-    def address(self) -> str:
-        return self.cluster.address
 
     def cache(self, name: str) -> Path:
         """The folder in which a node's workers keep copies of inputs, and run tasks."""
@@ -39,38 +35,48 @@ class RayCluster:
 
     def add_node(self, memory: int = NODE_MEMORY) -> str:
         """Start a node. memory: bytes that it offers to tasks."""
-        name = f"node{len(self.nodes)}"
+        name = f"node{len(self.names)}"
         (self.folder / name).mkdir()
-        with environment(**self.environment, TMPDIR=str(self.folder / name)):
-            for tries_left in reversed(range(TRIES)):
-                try:
-                    self.nodes[name] = self.cluster.add_node(
-                        num_cpus=1, object_store_memory=NODE_BYTES, memory=memory, include_dashboard=False
-                    )
-                    break
-                except Exception as error:
-                    if "timed out" not in str(error).lower() or not tries_left:
-                        raise
+        environment = {**self.environment, "TMPDIR": str(self.folder / name)}
+        self.address = self._starter.submit(_start_node, name, environment, memory).result()
+        self.names.append(name)
         return name
 
     def kill_node(self, name: str) -> None:
         """Kill all processes of a node. Not of the head: the cluster ends with it."""
-        self.cluster.remove_node(self.nodes[name], allow_graceful=False)
+        self._starter.submit(_kill_node, name).result()
 
     def shut_down(self) -> None:
         import ray
 
         ray.shutdown()
-        self.cluster.shutdown()
+        self._starter.submit(_shut_down).result()
+        self._starter.shutdown()
 
 
-@contextmanager
-def environment(**variables: str):
-    """These environment variables, for processes that are started meanwhile."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        yield
+_started: dict[str, Any] = {}  # in the process that starts nodes: "cluster", and each node by its name
+
+
+def _start_node(name: str, environment: dict[str, str], memory: int) -> str:
+    """Start a node, the cluster with the first one; returns the address of the cluster."""
+    os.environ.update(environment)
+    from ray.cluster_utils import Cluster
+
+    if "cluster" not in _started:
+        _started["cluster"] = Cluster()
+    cluster = _started["cluster"]
+    _started[name] = cluster.add_node(
+        num_cpus=1, object_store_memory=NODE_BYTES, memory=memory, include_dashboard=False
+    )
+    return str(cluster.address)
+
+
+def _kill_node(name: str) -> None:
+    _started["cluster"].remove_node(_started[name], allow_graceful=False)
+
+
+def _shut_down() -> None:
+    _started["cluster"].shutdown()
 
 
 def python_path() -> str:
