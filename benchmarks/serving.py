@@ -1,9 +1,10 @@
-"""The server's time to the first token, and its throughput of concurrent chats against one chat at a time.
+"""The server's time to the first token, its throughput of concurrent chats against one chat at a time, and its page.
 
     python benchmarks/serving.py --depth 4 --width 128 --context 256 --vocabulary 2048 --tied --json FILE
 
 Weights are random. Each server is a process of its own; the client is this process. llama.cpp's server answers the same
-chats from a GGUF file of the same weights: the one in xllamacpp, if that is installed.
+chats from a GGUF file of the same weights: the one in xllamacpp, if that is installed. The page is opened in headless
+Chromium with an empty cache, if Playwright and Chromium are installed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -158,6 +160,28 @@ def measure(url: str, chats: int, tokens: int, rounds: int) -> dict[str, float]:
     }
 
 
+def page_milliseconds(url: str, rounds: int) -> float | str:
+    """From the request of the page until it can be used, its list of models included: median of new contexts."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if find_spec("playwright") is None or program is None:
+        return "no Playwright or Chromium"
+    from playwright.sync_api import sync_playwright
+
+    times = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        for _ in range(1 + 3 * rounds):
+            context = browser.new_context()  # with an empty cache
+            page = context.new_page()
+            began = time.perf_counter()
+            page.goto(url)
+            page.locator("html[data-ready]").wait_for()
+            times.append(1000 * (time.perf_counter() - began))
+            context.close()
+        browser.close()
+    return round(statistics.median(times[1:]), 1)  # the first one starts processes of the browser
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chats", type=int, default=32, help="chats at a time")
@@ -184,6 +208,7 @@ def main() -> None:
         command = [sys.executable, "-m", "llm_assets", "serve", str(folder / "model"), "--port", port]
         with started([*command, "--sequences", str(options.chats)], folder) as url:
             result["llm_assets"] = measure(url, options.chats, options.tokens, options.rounds)
+            result["page_milliseconds"] = page_milliseconds(url, options.rounds)
         if options.no_peer or find_spec("xllamacpp") is None:
             result["llama.cpp"] = "left out" if options.no_peer else "xllamacpp is not installed"
         else:

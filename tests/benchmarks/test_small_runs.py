@@ -108,6 +108,7 @@ def check_serving(tmp_path):
     result = run_benchmark("serving.py", tmp_path, *SHAPE, *words)
     for server in ("llm_assets", *(["llama.cpp"] if find_spec("xllamacpp") else [])):
         assert result[server]["first_token_milliseconds"] > 0 and result[server]["ratio"] > 0
+    assert result["page_milliseconds"] == "no Playwright or Chromium" or result["page_milliseconds"] > 0
 
 
 def check_snapshot_plan(tmp_path):
