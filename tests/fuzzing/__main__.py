@@ -46,6 +46,7 @@ def main() -> None:
         path.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
         (corpus / f"seed-{number}").write_bytes(seed)
+        target.run(seed)  # what Numba compiles on its first use may take longer than an input may
     instrument(target.modules)
     arguments = [
         sys.argv[0],
