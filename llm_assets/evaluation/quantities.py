@@ -35,8 +35,9 @@ _BOUND_BEFORE = re.compile(
     r"|(?:^|\s)[<>]=?|[≤≥≠≈~±√])\s*$",
     re.IGNORECASE,
 )
+_FUNCTION = re.compile(r"[A-Za-z]\($")  # sqrt(42)
 _PART_AFTER = re.compile(
-    r"\s*(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed|and\s+a\s+(?:half|quarter|third)"
+    r"\s*(?:‰|hundred|thousand|million|billion|trillion|dozen|squared|cubed|and\s+a\s+(?:half|quarter|third)"
     r"|[\u00bc-\u00be\u2150-\u215e])"
     r"|\s+or\s+(?:so|more|less|fewer)\b|,?\s+at\s+(?:least|most)\b|-ish\b|\+(?!\s*\d)"
     r"|\s+(?:plus|minus|times|divided\s+by)\s+(?:one|two|three|four|five|six|seven|eight|nine|ten)\b",
@@ -96,7 +97,7 @@ def _quantity(text: str, digits: re.Match[str]) -> Quantity:
     sign, is_definite = _sign(before)
     if _BELOW_ZERO.match(after):
         sign = -sign
-    elif _BOUND_BEFORE.search(_SIGNS.sub("", before)) or _PART_AFTER.match(after):
+    elif _FUNCTION.search(before) or _BOUND_BEFORE.search(_SIGNS.sub("", before)) or _PART_AFTER.match(after):
         is_definite = False
     return Quantity(sign * Decimal(re.sub(_SEPARATOR, "", digits[0])), is_definite)
 

@@ -90,6 +90,12 @@ def test_a_right_number_is_accepted(text, answer):
         ("0x85", "85"),
         ("8 5", "85"),
         # The sign of an amount, or one written with another dash or as a word, is part of the number.
+        # A guess, what others say, and a number that a function or a unit makes another one.
+        ("It is probably 85.", "85"),
+        ("Some people say 85.", "85"),
+        ("I used to think it was 85.", "85"),
+        ("It is sqrt(85).", "85"),
+        ("It is 85\u2030.", "85"),
         ("The change is -$5.00.", "5"),
         ("The change is $-5.", "5"),
         ("It falls to \u20133 degrees.", "3"),
