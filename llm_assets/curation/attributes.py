@@ -6,9 +6,10 @@ mean nothing else:
 
 * ``hidden``, except ``hidden="until-found"``, whose text a search in the page finds (HTML standard, 6.1);
 * ``display: none`` and ``visibility: hidden`` in ``style``, and the styles for screen readers only that stand there:
-  outside of the window (``left: -9999px``) or clipped to nothing (WebAIM, "Invisible Content Just for Screen Readers");
+  off screen (``left: -9999px``) or clipped to nothing (WebAIM, "Invisible Content Just for Screen Readers");
 * class names of CSS frameworks for text that no one sees, such as ``d-none`` (without a breakpoint at which the element
   appears), and for text that only screen readers read, such as ``sr-only``;
+* class names of the dialogs of consent managers, which are hidden until a script asks the reader;
 * ``aria-hidden="true"``, because what it hides stands elsewhere in the page (WAI-ARIA 1.2). Where that is an inline
   element for screen readers next to it, this one is kept in its place.
 """
@@ -30,6 +31,8 @@ SIDEBAR = 1 << 14  # a column of the page, or a box in a text
 # Further flags of words.
 _ABOUT, _UTILITY, _BREAKPOINT, _DISPLAY = 1 << 15, 1 << 16, 1 << 17, 1 << 18
 RAISED, LOWERED = 1 << 19, 1 << 20  # a superscript or subscript
+LINE_NUMBERS = 1 << 21  # of a listing, where the element is a cell
+CONSENT = 1 << 22  # the dialog of a consent manager
 
 # Names (of class, id, role) that site builders give to a page's frame, as whole words between separators.
 FRAME_WORDS = (
@@ -68,6 +71,12 @@ _SCREEN_READERS = (
     "bx--visually-hidden cds--visually-hidden c-visually-hidden o-visually-hidden h-visually-hidden "
     "u-hiddenvisually hidden-visually is-hidden-visually accessibly-hidden mw-hidden-visually"
 ).split()
+# Of Complianz, CookieYes, Cookie Notice, Osano, Borlabs, Moove, iubenda, Quantcast and Didomi.
+_CONSENT = (
+    "cmplz-cookiebanner cmplz-body cookie-law-info-bar cky-consent-container cky-modal cookie-notice-container "
+    "cc-window osano-cm-window borlabs-cookie moove_gdpr_cookie_info_bar iubenda-cs-container qc-cmp2-container "
+    "didomi-popup-container"
+).split()
 _DISPLAYS = "block inline inline-block flex inline-flex grid inline-grid table table-row table-cell contents".split()
 # Classes of KaTeX, MathJax 2, MediaWiki and others. A rendered formula has a source beside it.
 _WORD_FLAGS = (
@@ -77,6 +86,8 @@ _WORD_FLAGS = (
     (_ABOUT_ARTICLE, _ABOUT),
     (_UTILITIES, _UTILITY),
     (_SCREEN_READERS, FOR_SCREEN_READERS),
+    (_CONSENT, CONSENT),
+    ("gutter linenos lineno line-numbers linenumbers rouge-gutter".split(), LINE_NUMBERS),
     (_DISPLAYS, _DISPLAY),
     ([f"d-{size}-{display}" for size in ("sm", "md", "lg", "xl", "xxl") for display in _DISPLAYS], _BREAKPOINT),
     ("mathjax mathjax_preview mathjax_svg mathjax_chtml".split(), RENDERED_MATHJAX),
@@ -223,7 +234,7 @@ def _name_flags(  # type: ignore[no-untyped-def]
 @compiled
 def style_flags(data, start, end):  # type: ignore[no-untyped-def]
     """HIDDEN, RAISED, LOWERED or 0 for a style. Of several declarations of a property, the last one counts (CSS)."""
-    no_display = no_visibility = is_placed = is_outside = is_clipped = is_cut = False
+    no_display = no_visibility = is_placed = is_off_screen = is_clipped = is_cut = False
     script = 0
     at = start
     while at < end:
@@ -249,14 +260,14 @@ def style_flags(data, start, end):  # type: ignore[no-untyped-def]
         elif name == _POSITION_CODE:
             is_placed = value in (_ABSOLUTE_CODE, _FIXED_CODE)
         elif name in (_LEFT_CODE, _TOP_CODE):
-            is_outside |= _is_far_below_zero(data, first, at)
+            is_off_screen |= _is_far_below_zero(data, first, at)
         elif name == _CLIP_CODE:
             is_clipped = _is_empty_rectangle(data, first, end)
         elif name == _CLIP_PATH_CODE:
             is_cut = value in (_HALF_CODE, _WHOLE_CODE)
         while at < end and data[at] != _SEMICOLON:
             at += 1
-    if no_display or no_visibility or is_cut or (is_placed and (is_outside or is_clipped)):
+    if no_display or no_visibility or is_cut or (is_placed and (is_off_screen or is_clipped)):
         return HIDDEN
     return script
 

@@ -202,7 +202,7 @@ def is_note_number(out, block_start, start, end):  # type: ignore[no-untyped-def
 def begin_ruby_text(out, written, block_start):  # type: ignore[no-untyped-def]
     """Write the bracket that parts the annotation of a ruby from its base, unless the page's own `rp` precedes.
 
-    HTML standard, 4.5.12: where ruby is not displayed, the annotation stands in parentheses after its base. Returns
+    HTML standard, 4.5.12: where ruby is not displayed, the annotation is in parentheses after its base. Returns
     where the text ends, and whether the bracket was written.
     """
     if written == block_start or out[written - 1] == _OPENING:

@@ -107,3 +107,14 @@ def test_a_page_that_a_script_would_show_keeps_its_text():
 def test_a_short_page_is_not_filled_with_hidden_text():
     page = f'<p>Two words.</p><div style="display:none"><p>{SENTENCE}</p></div><p>{SENTENCE}</p>'
     assert extract(page.encode()).text == f"Two words.\n{SENTENCE}"
+
+
+def test_neither_a_consent_dialog_nor_line_numbers_fill_a_short_page():
+    """The first is hidden until a script asks; the second are no part of the listing."""
+    dialog = (
+        f'<div class="cmplz-cookiebanner cmplz-hidden"><p>{"We use cookies to store your settings. " * 9}</p></div>'
+    )
+    numbers = '<td class="gutter"><pre>1\n2\n3</pre></td>'
+    listing = f'<figure><table><tr>{numbers}<td class="code"><pre>a = 1\nb = 2</pre></td></tr></table></figure>'
+    text = extract(f"<body><div><p>{SENTENCE}</p>{listing}</div>{dialog}</body>".encode()).text
+    assert text == f"{SENTENCE}\na = 1\nb = 2"
