@@ -50,6 +50,7 @@ JOINED = {
     "deduplication": ("text_signatures", "deduplicated_text"),
 }
 DATATROVE = Path(__file__).with_name("datatrove_recipe.py")
+ENDS_WITH_PARENT = [sys.executable, str(Path(__file__).with_name("ends_with_parent.py"))]
 
 
 def fastwarc_alone(files: list[Path]) -> dict[str, float]:
@@ -79,15 +80,14 @@ def run_datatrove(python: str, folder: Path) -> dict[str, Any]:
     # Its output goes to files, and its processes are ended with it: a child that outlives it would keep a pipe open,
     # and reading that pipe would never end.
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        try:
-            process = subprocess.Popen(command, stdout=output, stderr=errors, start_new_session=True)
-        except OSError as error:
-            raise PeerError(str(error)) from error
-        try:
-            process.wait()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        with subprocess.Popen(
+            [*ENDS_WITH_PARENT, *command], stdin=subprocess.PIPE, stdout=output, stderr=errors
+        ) as process:
+            try:
+                process.wait()
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
         lines = [file.seek(0) or file.read().strip().splitlines() for file in (output, errors)]
     if process.returncode or not lines[0]:
         raise PeerError(lines[1][-1] if lines[1] else f"exit status {process.returncode}, and no message")
@@ -99,7 +99,10 @@ def run_in_one_process(warc: Path) -> dict[str, float]:
     """`to_deduplicated` of this benchmark with one worker."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         options = ["--warc", warc, "--json", file.name, "--workers", "1", "--datatrove", ""]
-        subprocess.run([sys.executable, __file__, *options], check=True, stdout=subprocess.DEVNULL)
+        command = [*ENDS_WITH_PARENT, sys.executable, __file__, *options]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            if process.wait():
+                raise subprocess.CalledProcessError(process.returncode, command)
         return json.loads(Path(file.name).read_text())["to_deduplicated"]
 
 

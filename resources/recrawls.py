@@ -7,6 +7,7 @@ the model if the recipe's `recrawls` says so. It uses the recipe of the run that
 
 import os
 from collections.abc import Callable, Sequence
+from datetime import UTC
 from typing import Any
 
 import dagster as dg
@@ -64,7 +65,7 @@ def recrawl_schedule(recrawl: Recrawl, graph: Graph) -> dg.ScheduleDefinition:
     def schedule(
         context: dg.ScheduleEvaluationContext, recipe: ChosenRecipe, store: ArtifactStore
     ) -> dg.RunRequest | dg.SkipReason:
-        time = context.scheduled_execution_time
+        time = context.scheduled_execution_time.astimezone(UTC)
         name = f"{recrawl.prefix}-{time.strftime('%Y-%m-%d')}"
         workspace = Workspace(recipe.load(), store.open(), graph, LocalEngine(1))
         close_killed_runs(context.instance)

@@ -1,13 +1,15 @@
-"""What the attributes of an element say about it: that it is hidden, part of a page's frame or body, or a formula.
+"""What the attributes of an element say: that it is hidden, raised, part of a page's frame or body, or a formula.
 
 Compiled code reads them as the parser writes them (values in double quotes). One function decides for block elements
 and inline elements alike. It reads no style sheets, so an element is hidden only by attributes or by class names that
 mean nothing else:
 
 * ``hidden``, except ``hidden="until-found"``, whose text a search in the page finds (HTML standard, 6.1);
-* ``display: none`` and ``visibility: hidden`` in ``style``;
+* ``display: none`` and ``visibility: hidden`` in ``style``, and the styles for screen readers only that stand there:
+  off screen (``left: -9999px``) or clipped to nothing (WebAIM, "Invisible Content Just for Screen Readers");
 * class names of CSS frameworks for text that no one sees, such as ``d-none`` (without a breakpoint at which the element
   appears), and for text that only screen readers read, such as ``sr-only``;
+* class names of the dialogs of consent managers, which are hidden until a script asks the reader;
 * ``aria-hidden="true"``, because what it hides stands elsewhere in the page (WAI-ARIA 1.2). Where that is an inline
   element for screen readers next to it, this one is kept in its place.
 """
@@ -28,6 +30,9 @@ RENDERED_MATHJAX = 8192  # where the element is a span
 SIDEBAR = 1 << 14  # a column of the page, or a box in a text
 # Further flags of words.
 _ABOUT, _UTILITY, _BREAKPOINT, _DISPLAY = 1 << 15, 1 << 16, 1 << 17, 1 << 18
+RAISED, LOWERED = 1 << 19, 1 << 20  # a superscript or subscript
+LINE_NUMBERS = 1 << 21  # of a listing, where the element is a cell
+CONSENT = 1 << 22  # the dialog of a consent manager
 
 # Names (of class, id, role) that site builders give to a page's frame, as whole words between separators.
 FRAME_WORDS = (
@@ -51,12 +56,26 @@ BODY_WORDS = (
 # Blog engines put an article's tags and author into its own class list: tag-x, author-y.
 _ABOUT_ARTICLE = "tag tags author category type status format".split()
 # Utility classes that a breakpoint class may undo: `hidden md:block`, `d-none d-md-block`.
-_UTILITIES = "hidden d-none display-none invisible is-hidden u-hidden uk-hidden is-invisible".split()
+# The frameworks with names of their own: Drupal's element-hidden, jQuery UI, Salesforce's Lightning, UIkit, W3.CSS.
+_UTILITIES = (
+    "hidden d-none display-none invisible is-hidden u-hidden uk-hidden is-invisible uk-invisible tw-hidden u-d-none "
+    "element-hidden ui-helper-hidden slds-hide w3-hide"
+).split()
+# Among them Bulma, Font Awesome, GOV.UK, jQuery UI, Lightning, Elementor, PatternFly, Primer and Carbon.
 _SCREEN_READERS = (
     "sr-only visually-hidden visuallyhidden visually_hidden screen-reader-text screen-reader-only screenreader-text "
     "screen-reader screenreader sr-text srt usa-sr-only u-visually-hidden is-visually-hidden cdk-visually-hidden "
     "a11y-hidden assistive-text element-invisible show-for-sr offscreen off-screen sr-only-focusable "
-    "visually-hidden-focusable"
+    "visually-hidden-focusable is-sr-only fa-sr-only tw-sr-only sr_only govuk-visually-hidden nhsuk-u-visually-hidden "
+    "ui-helper-hidden-accessible slds-assistive-text elementor-screen-only pf-u-screen-reader pf-v5-u-screen-reader "
+    "bx--visually-hidden cds--visually-hidden c-visually-hidden o-visually-hidden h-visually-hidden "
+    "u-hiddenvisually hidden-visually is-hidden-visually accessibly-hidden mw-hidden-visually"
+).split()
+# Of Complianz, CookieYes, Cookie Notice, Osano, Borlabs, Moove, iubenda, Quantcast and Didomi.
+_CONSENT = (
+    "cmplz-cookiebanner cmplz-body cookie-law-info-bar cky-consent-container cky-modal cookie-notice-container "
+    "cc-window osano-cm-window borlabs-cookie moove_gdpr_cookie_info_bar iubenda-cs-container qc-cmp2-container "
+    "didomi-popup-container"
 ).split()
 _DISPLAYS = "block inline inline-block flex inline-flex grid inline-grid table table-row table-cell contents".split()
 # Classes of KaTeX, MathJax 2, MediaWiki and others. A rendered formula has a source beside it.
@@ -67,10 +86,14 @@ _WORD_FLAGS = (
     (_ABOUT_ARTICLE, _ABOUT),
     (_UTILITIES, _UTILITY),
     (_SCREEN_READERS, FOR_SCREEN_READERS),
+    (_CONSENT, CONSENT),
+    ("gutter linenos lineno line-numbers linenumbers rouge-gutter".split(), LINE_NUMBERS),
     (_DISPLAYS, _DISPLAY),
     ([f"d-{size}-{display}" for size in ("sm", "md", "lg", "xl", "xxl") for display in _DISPLAYS], _BREAKPOINT),
     ("mathjax mathjax_preview mathjax_svg mathjax_chtml".split(), RENDERED_MATHJAX),
     ("mathjax_display mathjax_svg_display".split(), HIDDEN),
+    (["superscript"], RAISED),
+    (["subscript"], LOWERED),
     (["katex-html"], RENDERED_FORMULA),
     ("mwe-math-mathml-inline mwe-math-mathml-display mwe-math-mathml-a11y".split(), FORMULA_TEXT),
     (
@@ -132,8 +155,7 @@ def read_attributes(data, start, end, name_hashes, names, word_hashes, words):  
         if name in (_NAMES, _ID):
             flags |= _read_names(data, value, at, word_hashes, words, name == _NAMES)
         elif name == _STYLE:
-            if hides(data, value, at):
-                flags |= HIDDEN
+            flags |= style_flags(data, value, at)
         elif name == _HIDDEN_NAME:
             if not (at - value == 11 and data[value] | 32 == 117):  # until-found
                 flags |= HIDDEN
@@ -210,8 +232,10 @@ def _name_flags(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def hides(data, start, end):  # type: ignore[no-untyped-def]
-    """Whether a style has display: none or visibility: hidden."""
+def style_flags(data, start, end):  # type: ignore[no-untyped-def]
+    """HIDDEN, RAISED, LOWERED or 0 for a style. Of several declarations of a property, the last one counts (CSS)."""
+    no_display = no_visibility = is_placed = is_off_screen = is_clipped = is_cut = False
+    script = 0
     at = start
     while at < end:
         while at < end and (data[at] <= _SPACE or data[at] == _SEMICOLON):
@@ -222,19 +246,80 @@ def hides(data, start, end):  # type: ignore[no-untyped-def]
             at += 1
         while at < end and (data[at] <= _SPACE or data[at] == _COLON):
             at += 1
+        first = at
         value = np.uint32(FNV_OFFSET)
         while at < end and data[at] != _SEMICOLON and data[at] > _SPACE and data[at] != 33:
             value = extended(value, data[at] | 32)
             at += 1
-        if (name == _DISPLAY_CODE and value == _NONE_CODE) or (
-            name == _VISIBILITY_CODE and value in (_HIDDEN_CODE, _COLLAPSE_CODE)
-        ):
-            return True
+        if name == _DISPLAY_CODE:
+            no_display = value == _NONE_CODE
+        elif name == _VISIBILITY_CODE:
+            no_visibility = value in (_HIDDEN_CODE, _COLLAPSE_CODE)
+        elif name == _VERTICAL_ALIGN_CODE:
+            script = RAISED if value == _SUPER_CODE else LOWERED if value == _SUB_CODE else 0
+        elif name == _POSITION_CODE:
+            is_placed = value in (_ABSOLUTE_CODE, _FIXED_CODE)
+        elif name in (_LEFT_CODE, _TOP_CODE):
+            is_off_screen |= _is_far_below_zero(data, first, at)
+        elif name == _CLIP_CODE:
+            is_clipped = _is_empty_rectangle(data, first, end)
+        elif name == _CLIP_PATH_CODE:
+            is_cut = value in (_HALF_CODE, _WHOLE_CODE)
         while at < end and data[at] != _SEMICOLON:
             at += 1
-    return False
+    if no_display or no_visibility or is_cut or (is_placed and (is_off_screen or is_clipped)):
+        return HIDDEN
+    return script
 
 
-_DISPLAY_CODE, _NONE_CODE, _VISIBILITY_CODE, _HIDDEN_CODE, _COLLAPSE_CODE = (
-    hash_of(name) for name in (b"display", b"none", b"visibility", b"hidden", b"collapse")
+@compiled
+def _is_far_below_zero(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether a length is -999 or less, in whatever unit."""
+    if start >= end or data[start] != _HYPHEN:
+        return False
+    number = 0
+    at = start + 1
+    while at < end and 48 <= data[at] <= 57 and number < 999:
+        number = 10 * number + data[at] - 48
+        at += 1
+    return number >= 999
+
+
+@compiled
+def _is_empty_rectangle(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether a value is a rectangle with no digits but 0 and 1: ``rect(0,0,0,0)``, ``rect(1px 1px 1px 1px)``."""
+    if start + 5 >= end or data[start] | 32 != 114 or data[start + 4] != 40:  # r...(
+        return False
+    at = start + 5
+    while at < end and data[at] != 41 and data[at] != _SEMICOLON:
+        if not (data[at] <= _SPACE or data[at] in (44, 48, 49, 112, 120)):  # , 0 1 p x
+            return False
+        at += 1
+    return True
+
+
+(
+    _DISPLAY_CODE,
+    _NONE_CODE,
+    _VISIBILITY_CODE,
+    _HIDDEN_CODE,
+    _COLLAPSE_CODE,
+    _VERTICAL_ALIGN_CODE,
+    _SUPER_CODE,
+    _SUB_CODE,
+    _POSITION_CODE,
+    _ABSOLUTE_CODE,
+    _FIXED_CODE,
+    _LEFT_CODE,
+    _TOP_CODE,
+    _CLIP_CODE,
+    _CLIP_PATH_CODE,
+    _HALF_CODE,
+    _WHOLE_CODE,
+) = (
+    hash_of(name)
+    for name in (
+        b"display none visibility hidden collapse vertical-align super sub position absolute fixed left top clip "
+        b"clip-path inset(50%) inset(100%)"
+    ).split()
 )

@@ -10,6 +10,7 @@ from .notation import MARK, MARK_END, TEX
 
 RAW = 1  # of a block's mode: it may hold references or white space beyond ASCII
 _LESS, _GREATER, _QUOTE, _AMPERSAND, _SPACE, _NEWLINE = 60, 62, 34, 38, 32, 10
+_OPENING, _CLOSING = 40, 41
 _ALT = np.frombuffer(b' alt="', np.uint8)
 
 
@@ -181,6 +182,49 @@ def is_permalink(out, start, end):  # type: ignore[no-untyped-def]
         return False
     first = out[start]
     return (end - start == 1 and (first == 35 or first == 94)) or first == 0xC2 or first == 0xE2 or first == 0xF0
+
+
+@inlined
+def is_note_number(out, block_start, start, end):  # type: ignore[no-untyped-def]
+    """Whether the text of a link to a note is its number, glued to a word or to the end of a sentence."""
+    if not 0 < end - start <= 3 or start <= block_start:
+        return False
+    for at in range(start, end):
+        if not 48 <= out[at] <= 57:
+            return False
+    before = out[start - 1]
+    is_word = 48 <= before <= 57 or 97 <= before | 32 <= 122
+    after_number = start > block_start + 1 and 48 <= out[start - 2] <= 57  # of a section: 3.2
+    return is_word or (before in (33, 34, 46, 63) and not after_number)  # ! " . ?
+
+
+@compiled
+def begin_ruby_text(out, written, block_start):  # type: ignore[no-untyped-def]
+    """Write the bracket that parts the annotation of a ruby from its base, unless the page's own `rp` precedes.
+
+    HTML standard, 4.5.12: where ruby is not displayed, the annotation is in parentheses after its base. Returns
+    where the text ends, and whether the bracket was written.
+    """
+    if written == block_start or out[written - 1] == _OPENING:
+        return written, False
+    if written - block_start >= 3:
+        first, second, third = out[written - 3], out[written - 2], out[written - 1]
+        # Full-width and CJK brackets, U+FF08, U+FF3B, U+3008 to U+3016.
+        if (first == 0xEF and second == 0xBC and third in (0x88, 0xBB)) or (
+            first == 0xE3 and second == 0x80 and third in (0x88, 0x8A, 0x8C, 0x8E, 0x90, 0x94, 0x96)
+        ):
+            return written, False
+    out[written] = _OPENING
+    return written + 1, True
+
+
+@inlined
+def end_ruby_text(out, written):  # type: ignore[no-untyped-def]
+    """Write the closing bracket, or nothing in brackets for an empty annotation; returns where the text ends."""
+    if out[written - 1] == _OPENING:
+        return written - 1
+    out[written] = _CLOSING
+    return written + 1
 
 
 @inlined

@@ -11,7 +11,17 @@ import numpy as np
 
 from llm_assets.compute.compiled import compiled, inlined
 
-from .attributes import ARIA_HIDDEN, BODY, BODY_EXACT, FOR_SCREEN_READERS, FRAME, HIDDEN, SIDEBAR
+from .attributes import (
+    ARIA_HIDDEN,
+    BODY,
+    BODY_EXACT,
+    CONSENT,
+    FOR_SCREEN_READERS,
+    FRAME,
+    HIDDEN,
+    LINE_NUMBERS,
+    SIDEBAR,
+)
 from .tags import BLOCK_TAGS
 
 # Only blocks of at least this many bytes count as good text.
@@ -109,13 +119,15 @@ def _link_density(page, element):  # type: ignore[no-untyped-def]
 
 @compiled
 def _find_hidden(page):  # type: ignore[no-untyped-def]
-    """For every element, whether it or one above it is hidden. A page shows most of its text, or a script will."""
+    """For every element, whether it or one above it is hidden. A page shows most of its text, or a script will, unless
+    that is the dialog of a consent manager.
+    """
     hidden = np.zeros(len(page.parent), np.bool_)
     limit = MAX_FRAME_SHARE * (page.chars[0] - page.links[0])
     for element in range(1, len(page.parent)):
-        if hidden[page.parent[element]]:
+        if hidden[page.parent[element]] or page.flags[element] & CONSENT:
             hidden[element] = True
-        elif page.flags[element] & _HIDING:
+        elif page.flags[element] & _HIDING or (page.flags[element] & LINE_NUMBERS and page.sets[element] & CELL):
             hidden[element] = page.chars[element] - page.links[element] < limit
     return hidden
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from resiliparse.parse.encoding import detect_encoding
 
-from llm_assets.warc import CODINGS, ContentCodingError, TooLarge, decode_http_body
+from llm_assets.warc import CODINGS, GZIP_MAGIC, ContentCodingError, TooLarge, decode_coding, decode_http_body
 
 from .web_encodings import STATEFUL, decode, encoding_name, name_of_detected
 
@@ -50,6 +50,8 @@ def decode_body(payload: bytes, headers: dict[str, str], limit: int) -> bytes:
     """
     try:
         payload = decode_http_body(payload, headers, limit)
+        if payload.startswith(GZIP_MAGIC):  # compressed twice, or without saying so; no page begins with these bytes
+            payload = decode_coding(payload, "gzip", limit)
     except TooLarge as error:
         raise BodyError("too_large", str(error), str(limit)) from error
     except ContentCodingError as error:

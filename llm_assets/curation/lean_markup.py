@@ -13,7 +13,7 @@ import numpy as np
 
 from llm_assets.compute.compiled import compiled, inlined
 
-from .attributes import hides
+from .attributes import style_flags
 from .name_tables import FNV_OFFSET, extended, hash_of, hash_table, in_lower_case, look_up
 
 _KEPT, _STYLE, _HREF = 1, 2, 3
@@ -193,7 +193,7 @@ def _copy_attributes(data, at, n, hashes, kinds, out, written):  # type: ignore[
         kind = look_up(hashes, kinds, code)
         if (
             kind == _KEPT
-            or (kind == _STYLE and hides(data, first, min(last, n)))
+            or (kind == _STYLE and style_flags(data, first, min(last, n)))
             or (kind == _HREF and first < n and data[first] == _NUMBER_SIGN)
         ):
             is_math |= last - first > 5 and data[first] == 109 and data[first + 4] == _SLASH and code == _TYPE_CODE

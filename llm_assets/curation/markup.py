@@ -25,15 +25,28 @@ from .attributes import (
     FRAGMENT,
     HIDDEN,
     IS_OPEN,
+    LOWERED,
     MATH_SCRIPT,
     NAME_TABLE,
     NOTE,
+    RAISED,
     RENDERED_FORMULA,
     RENDERED_MATHJAX,
     WORD_TABLE,
     read_attributes,
 )
-from .block_text import RAW, copy_alt, copy_marked, copy_text, finish_text, is_permalink, write_break
+from .block_text import (
+    RAW,
+    begin_ruby_text,
+    copy_alt,
+    copy_marked,
+    copy_text,
+    end_ruby_text,
+    finish_text,
+    is_note_number,
+    is_permalink,
+    write_break,
+)
 from .name_tables import hash_of
 from .notation import FORMULA, MARK, MARK_END, NOTE_MARK, SUBSCRIPT, SUPERSCRIPT, write_out
 from .tags import (
@@ -50,6 +63,7 @@ from .tags import (
     PASSED,
     PRE,
     RAW_TEXT,
+    RUBY_TEXT,
     SPAN,
     SUB,
     SUP,
@@ -72,6 +86,7 @@ _START, _END, _MODE, _ELEMENT, _LINKED = range(5)
 _LESS, _SPACE, _NEWLINE = 60, 32, 10
 _SCRIPT = hash_of(b"script")
 _HIDING = HIDDEN | FOR_SCREEN_READERS
+_SCRIPTS = RAISED | LOWERED
 
 
 @dataclass
@@ -187,7 +202,9 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
     aria_start, for_screen_readers = -1, False
     formula_start, formula_end = -1, -1  # of the last formula, in `out`
     sup_start, link_start = -1, -1  # of the open superscript and link, in `out`
-    fragment_link = False
+    fragment_link, note_link = False, False
+    raised_spans = 0  # how many spans are open, from one that is a superscript or subscript on
+    in_ruby_text = False
     unclosed = 0
     no_comment_end, no_math_end = n + 1, n + 1
     at = 0
@@ -264,14 +281,23 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 passed, passed_depth = code, 1
                 for_screen_readers = flags & FOR_SCREEN_READERS != 0
                 continue
+        if kind == SPAN and (raised_spans or flags & _SCRIPTS):
+            raised_spans += -1 if closes else 1
+            if raised_spans == (0 if closes else 1):
+                kind = SUB if flags & LOWERED else SUP
         if kind in (INLINE, SPAN, VOID, RAW_TEXT, PASSED):
             continue
         if kind == LINK:
-            if closes and in_link and fragment_link and is_permalink(out, link_start, written):
-                linked -= written - link_start
-                written = link_start
+            if closes and in_link:
+                is_mark = fragment_link and is_permalink(out, link_start, written)
+                if not is_mark and note_link and sup_start < 0:
+                    is_mark = is_note_number(out, block_start, link_start, written)
+                if is_mark:
+                    linked -= written - link_start
+                    written = link_start
             in_link = not closes
             link_start, fragment_link = written, flags & FRAGMENT != 0
+            note_link = flags & (FRAGMENT | NOTE) != 0
             if in_link and sup_start >= 0:
                 out[sup_start] = NOTE_MARK
         elif kind == BREAK:
@@ -289,6 +315,11 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 out[written] = MARK_END
                 written += 1
                 sup_start = -1
+        elif kind == RUBY_TEXT:
+            if not closes:
+                written, in_ruby_text = begin_ruby_text(out, written, block_start)
+            elif in_ruby_text:
+                written, in_ruby_text = end_ruby_text(out, written), False
         elif kind == IMAGE:
             if flags & FORMULA_IMAGE and formula_end != written:
                 start = written
@@ -323,7 +354,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 blocks[block_count, _ELEMENT], blocks[block_count, _LINKED] = current, linked
                 block_count += 1
             block_start = written
-            linked, mode, sup_start = 0, 0, -1
+            linked, mode, sup_start, raised_spans, in_ruby_text = 0, 0, -1, 0, False
             if kind == BLOCK and not closes:
                 if number == DIALOG and not flags & IS_OPEN:
                     flags |= HIDDEN

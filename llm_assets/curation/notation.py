@@ -17,6 +17,7 @@ _FORMULA = re.compile("\x02([$=])([^\x02\x03]*)\x03")
 _SCRIPT = re.compile("\x02([\\^_n])([^\x02\x03]*)\x03")
 _STRAY = re.compile("\x02[$=^_n]|\x03")
 _MAX_NESTING = 4  # of superscripts in superscripts
+_CONTEXT = 16  # characters before and after a superscript that decide what it is
 _MAX_NOTE, _MAX_SCRIPT = 6, 16  # characters; a longer superscript is text in small letters
 _SIGNED = re.compile(r"[-+−–±]?\w+(?:[.,]\d+)?[-+−–]?")
 # Superscripts of ordinals and abbreviations in English, French, Spanish, Portuguese, Italian, Catalan, Dutch.
@@ -26,6 +27,11 @@ _ABBREVIATED = frozenset(
 _ORDINAL_LETTERS = frozenset("eoadrèªº")  # after a digit; after a capital, `_TITLE_LETTERS`
 _TITLE_LETTERS = frozenset("reotas")
 _TRADEMARKS = {"tm": "™", "sm": "℠"}
+# Cents above the line: $19⁹⁹, 19⁹⁹ €.
+_PRICE_BEFORE = re.compile(r"[$€£¥]\s?\d{1,3}(?:[.,]?\d{3})*$")
+_CURRENCY_AFTER = re.compile(r"(?:\s|&nbsp;)*[€$£¥]")
+_CENTS = re.compile(r"\d\d")
+_DENOMINATOR = re.compile("[/⁄]\x02_\\d")  # after a numerator, as in 3¹/₂
 
 _TEX_ANNOTATION = re.compile(r'<annotation\b[^>]*\bencoding="[^"]*tex[^"]*"[^>]*>(.*?)</annotation', re.I | re.S)
 _ALTERNATIVE = re.compile(r'<math\b[^>]*\balttext="([^"]*)"')
@@ -137,7 +143,7 @@ def _group(part: str) -> str:
 def _write_script(match: re.Match[str]) -> str:
     """A superscript or subscript after its base."""
     kind, content = match[1], " ".join(unescape(match[2]).split())
-    before = match.string[: match.start()].rstrip("\x03")[-3:]
+    before, after = match.string[: match.start()].rstrip("\x03")[-_CONTEXT:], match.string[match.end() :][:_CONTEXT]
     base = before[-1:]
     if content.startswith(("[", "(")):
         return match[2]  # brackets part it from the word
@@ -151,7 +157,16 @@ def _write_script(match: re.Match[str]) -> str:
         or (" " in content and content[0].isalpha())
     ):
         return match[2]
+    if kind == "^" and base.isdigit() and content.isdigit() and _DENOMINATOR.match(after):
+        return f" {content}"
+    if kind == "^" and base.isdigit() and _CENTS.fullmatch(content):
+        if _PRICE_BEFORE.search(before):
+            return f".{content}"
+        if _CURRENCY_AFTER.match(after):
+            return f",{content}"
     written = _subscript(before, content) if kind == "_" else _superscript(before, content)
+    if written[:1] in ("^", "_") and written[-1].isdigit() and after[:1].isdigit():
+        written = f"{written[0]}({written[1:]})"  # 2^(3)5 is not 2^35
     return escape(written, quote=False)
 
 

@@ -11,6 +11,7 @@ depend on the order of the kinds in the recipe, and scrubbing again finds nothin
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from bisect import bisect_left
@@ -49,14 +50,17 @@ _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)", re.ASCII
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:])", re.ASCII)
 _SSN = re.compile(r"(?<![\w.-])(?<!\d )\d{3}([- ])\d{2}\1\d{4}(?![\w-]|\.\d| \d)", re.ASCII)
 _CARD = re.compile(
-    r"(?<![\w.,-])(?<!\d )(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -]?)\d{6}\2\d{4,5})(?![\w-]|[.,]\d| \d)",
+    r"(?<![\w.,-])(?<!\d )(?:\d{4}([ .-]?)\d{4}\1\d{4}\1\d{1,7}|\d{4}([ .-]?)\d{6}\2\d{4,5})(?![\w-]|[.,]\d| \d)",
     re.ASCII,
 )
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?(?![A-Za-z0-9])")
+_IBAN = re.compile(
+    r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?(?![A-Za-z0-9])"
+)
 _PHONE = re.compile(
     r"(?<![\w.,/=&?#-])(?<!\d )(?:"
     r"\+\d{1,3}(?:[ .()/-]{0,3}\d){6,14}"  # international
     r"|(?:1[ .-])?\(\d{2,5}\) ?\d{2,4}(?:[ .-]\d{2,5}){1,3}"  # (area) …
+    r"|\(0\d{1,4}\)[ ./-]?\d{4,8}"  # (national prefix and area) …
     r"|(?:1[ .-])?\d{3}([ .-])\d{3}\1\d{4}"  # North American
     r"|0\d{1,4}(?:[ ./-]\d{2,8}){1,5}"  # national prefix 0
     r")(?![\w-]|[.,:/]\d| \d)",
@@ -140,10 +144,10 @@ def _ibans(text: str, region: str) -> Iterator[tuple[int, int]]:
             if stdnum.iban.is_valid(candidate):
                 yield match.start(), match.start() + len(candidate)
                 break
-            last_space = candidate.rfind(" ")
-            if last_space < 0:
+            last_separator = max(candidate.rfind(" "), candidate.rfind("-"))
+            if last_separator < 0:
                 break
-            candidate = candidate[:last_space]
+            candidate = candidate[:last_separator]
 
 
 def _phones(text: str, region: str) -> Iterator[tuple[int, int]]:
@@ -153,13 +157,19 @@ def _phones(text: str, region: str) -> Iterator[tuple[int, int]]:
             continue
         if candidate.count(".") == 3 and _IPV4.fullmatch(candidate):
             continue
-        try:
-            number = phonenumbers.parse(candidate, region)
-        except phonenumbers.NumberParseException:
-            continue
         is_isbn = candidate.count("-") >= 3 and stdnum.isbn.is_valid(candidate)
-        if phonenumbers.is_valid_number(number) and not is_isbn:
+        if _is_phone_number(candidate, region) and not is_isbn:
             yield match.span()
+
+
+def _is_phone_number(text: str, region: str) -> bool:
+    """Whether a text is a number of the region, or an international one, which most countries dial with 00."""
+    texts = [text, f"+{text[2:]}"] if text.startswith("00") else [text]
+    for candidate in texts:
+        with contextlib.suppress(phonenumbers.NumberParseException):
+            if phonenumbers.is_valid_number(phonenumbers.parse(candidate, region)):
+                return True
+    return False
 
 
 _FINDERS: dict[str, Callable[[str, str], Iterator[tuple[int, int]]]] = {

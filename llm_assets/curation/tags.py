@@ -17,14 +17,16 @@ BLOCK_TAGS = tuple(
     ).split()
 )
 # Effects of a tag on the blocks. TEXT is a "<" that begins no tag.
-INLINE, LINK, BREAK, BLOCK, BOUNDARY, VOID, IMAGE, RAW_TEXT, PASSED, MATH, SUP, SUB, SPAN = range(13)
+INLINE, LINK, BREAK, BLOCK, BOUNDARY, VOID, IMAGE, RAW_TEXT, PASSED, MATH, SUP, SUB, SPAN, RUBY_TEXT = range(14)
 TEXT = -1
 PRE, DIALOG = BLOCK_TAGS.index("pre"), BLOCK_TAGS.index("dialog")
 NO_END = -2
 MAX_UNCLOSED = 64  # tags without an end, after which quotes no longer hide a ">"
 # Text of these elements is no text of the page, or not escaped by the parser.
 _RAW_TEXT_TAGS = "script style iframe noembed noframes xmp plaintext".split()
-_PASSED_TAGS = ("noscript template svg object audio video canvas button select textarea annotation mjx-math").split()
+_PASSED_TAGS = (
+    "noscript template svg object audio video canvas button select textarea datalist annotation mjx-math"
+).split()
 _VOID_TAGS = "area base basefont bgsound col embed frame input keygen link meta param source track wbr".split()
 TAG_TABLE = hash_table(
     {
@@ -41,6 +43,7 @@ TAG_TABLE = hash_table(
         "sup": SUP,
         "sub": SUB,
         "span": SPAN,
+        "rt": RUBY_TEXT,
     },
     512,
 )

@@ -13,6 +13,9 @@ MEDIA_TYPE = "application/xhtml+xml"
 NAMESPACE = b"http://www.w3.org/1999/xhtml"
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
 _DOCTYPE = re.compile(r"<!DOCTYPE\b[^\"'\[<>]*(?:\"[^\"]*\"[^\"'\[<>]*|'[^']*'[^\"'\[<>]*)*", re.IGNORECASE)
+# What makes elements XHTML's in a page that names them `h:p`.
+_PREFIX = re.compile(r"""\sxmlns:([A-Za-z_][\w.-]*)\s*=\s*["']http://www\.w3\.org/1999/xhtml["']""")
+_PREFIX_CHARACTERS = 8_192  # from the page's beginning, in which it is looked for
 _MARKUP = re.compile(r"<(?:!--|!\[CDATA\[|\?|[A-Za-z_])")
 # An XML attribute value holds no "<", so a tag ends before the next one.
 _EMPTY_ELEMENT = re.compile(r"<([^\s/>\"'=]+)((?:[^\"'>]|\"[^\"]*\"|'[^']*')*)/>")
@@ -21,7 +24,7 @@ _ENDS = {"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>"}
 
 def as_html(xhtml: str) -> str:
     """The page with end tags for empty elements, references for CDATA sections, and no processing instructions."""
-    xhtml = _without_subset(xhtml)
+    xhtml = _without_prefix(_without_subset(xhtml))
     pieces, copied, at = [], 0, 0
     missing: set[str] = set()  # ends that do not occur any more
     while opening := _MARKUP.search(xhtml, at):
@@ -43,6 +46,12 @@ def as_html(xhtml: str) -> str:
             copied = end
         at = end
     return "".join([*pieces, xhtml[copied:]])
+
+
+def _without_prefix(xhtml: str) -> str:
+    """The page with the names of HTML's elements as HTML has them ("Namespaces in XML", section 3)."""
+    prefix = _PREFIX.search(xhtml, 0, _PREFIX_CHARACTERS)
+    return xhtml if prefix is None else re.sub(rf"(</?){re.escape(prefix[1])}:(?=[A-Za-z])", r"\1", xhtml)
 
 
 def _with_end_tag(tag: re.Match[str]) -> str | None:

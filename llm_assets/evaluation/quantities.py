@@ -14,11 +14,13 @@ _CURRENCY = "[$\u00a2-\u00a5\u20a0-\u20cf]"
 # What separates thousands: a comma, an apostrophe (in Switzerland), or a space that is not that between words (ISO
 # 80000-1, section 7.3). Full stops, which separate them in German, are decimal points here.
 _SEPARATOR = "[,'\u2019\u00a0\u2009\u202f]"
-# Digits as people write them: 1,085 or 1085 or 3.50. They must not be part of a word, a longer number, a date or a
-# version.
+# Units that are written without a space. Single letters are not among them: 5m may be five million.
+_UNIT = r"(?:[ckm]m|km/h|mph|[km]g|lbs?|ft|ml|hrs?|mins?|secs?)\b"
+# Digits as people write them: 1,085 or 1085 or 3.50 or .5. They must not be part of a word, a longer number, a date or
+# a version.
 _DIGITS = re.compile(
-    rf"(?<![\w.,])(?:\d{{1,3}}({_SEPARATOR})\d{{3}}(?:\1\d{{3}})*|\d+)(?:\.\d+)?"
-    r"(?![\w]|[.,'\u2019\u00a0\u2009\u202f]\d)"
+    rf"(?<![\w.,])(?:(?:\d{{1,3}}({_SEPARATOR})\d{{3}}(?:\1\d{{3}})*|\d+)(?:\.\d+)?|\.\d+)"
+    rf"(?!(?!{_UNIT})\w|[.,'\u2019\u00a0\u2009\u202f]\d)"
 )
 # What may precede the digits: a sign, a currency, or both in either order, and a bracket.
 _SIGN = re.compile(rf"(?P<dash>{_DASH})(?P<space>\s*)(?:{_CURRENCY}\s*)?\(?$|{_CURRENCY}\s*(?P<inner>{_DASH})\(?$")
@@ -35,8 +37,9 @@ _BOUND_BEFORE = re.compile(
     r"|(?:^|\s)[<>]=?|[≤≥≠≈~±√])\s*$",
     re.IGNORECASE,
 )
+_FUNCTION = re.compile(r"[A-Za-z]\($")  # sqrt(42)
 _PART_AFTER = re.compile(
-    r"\s*(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed|and\s+a\s+(?:half|quarter|third)"
+    r"\s*(?:‰|hundred|thousand|million|billion|trillion|dozen|squared|cubed|and\s+a\s+(?:half|quarter|third)"
     r"|[\u00bc-\u00be\u2150-\u215e])"
     r"|\s+or\s+(?:so|more|less|fewer)\b|,?\s+at\s+(?:least|most)\b|-ish\b|\+(?!\s*\d)"
     r"|\s+(?:plus|minus|times|divided\s+by)\s+(?:one|two|three|four|five|six|seven|eight|nine|ten)\b",
@@ -96,7 +99,7 @@ def _quantity(text: str, digits: re.Match[str]) -> Quantity:
     sign, is_definite = _sign(before)
     if _BELOW_ZERO.match(after):
         sign = -sign
-    elif _BOUND_BEFORE.search(_SIGNS.sub("", before)) or _PART_AFTER.match(after):
+    elif _FUNCTION.search(before) or _BOUND_BEFORE.search(_SIGNS.sub("", before)) or _PART_AFTER.match(after):
         is_definite = False
     return Quantity(sign * Decimal(re.sub(_SEPARATOR, "", digits[0])), is_definite)
 

@@ -31,7 +31,10 @@ _EMPHASIS = re.compile(
     r"\b(?:no|without(?:\s+a)?|beyond(?:\s+a)?)\s+doubt\b|\bundoubtedly\b|\bnot\s+only\b", re.IGNORECASE
 )
 _DOUBT = re.compile(
-    r"\b(?:perhaps|maybe|possibly|supposedly|allegedly|might|may\s+(?:be|have)|could\s+(?:be|have))\b", re.IGNORECASE
+    r"\b(?:perhaps|maybe|possibly|probably|presumably|supposedly|allegedly|apparently|might|may\s+(?:be|have)"
+    r"|could\s+(?:be|have)|used\s+to\s+(?:think|believe|say)"
+    r"|(?:some|many|most|people|others|they)\s+(?:say|said|claim|claimed|think|thought|believe|believed))\b",
+    re.IGNORECASE,
 )
 _CHOICE = re.compile(r"\b(?:either|alternatively)\b|\bor\b(?!\s+(?:so|rather)\b)", re.IGNORECASE)
 _ANSWER = "\ufffc"  # takes the place of the answer, whose own words deny nothing
@@ -113,6 +116,7 @@ def is_denied(sentence: str) -> bool:
         is_question(sentence)
         or refuses(sentence)
         or _NEGATION.search(plain) is not None
+        or _DOUBT.search(plain) is not None
         or _CHOICE.search(plain) is not None
     )
 

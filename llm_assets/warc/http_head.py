@@ -9,8 +9,8 @@ _STATUS = re.compile(rb"[\r\n]{0,8}(?i:HTTP)(?:/\d(?:\.\d)?)?[ \t]+(\d{3})(?!\d)
 # The empty line after a head. Each line may end in CRLF or a bare LF (RFC 9112, section 2.2), whatever the others end
 # in: servers and crawlers mix them. Some write CR CR LF.
 BLANK_LINE = re.compile(rb"\n\r{0,2}\n")
-# Headers whose lines are parts of one list (RFC 9110, section 5.3), where dropping all but the first loses a rule.
-_LISTS = {"x-robots-tag"}
+# Headers that may have several lines (RFC 9110, section 5.3), where dropping all but the first loses a rule.
+_LISTS = {"x-robots-tag", "content-usage", "content-signal"}
 
 
 def parse_http(block: bytes) -> tuple[int | None, dict[str, str] | None, int]:
@@ -18,7 +18,7 @@ def parse_http(block: bytes) -> tuple[int | None, dict[str, str] | None, int]:
 
     The head ends at the first empty line. Interim responses (RFC 9110, section 15.2) before it are skipped; folded
     lines are joined (RFC 9112, section 5.2). Bytes that do not begin with a status line have no head: (None, None, 0).
-    Several lines of X-Robots-Tag are joined with commas.
+    Several lines of X-Robots-Tag and the like stay lines: a crawler's name applies to the end of its line.
     """
     status = _STATUS.match(block)
     if status is None:
@@ -52,7 +52,7 @@ def parse_headers(lines: bytes) -> dict[str, str]:
         if name and name not in headers:
             headers[name] = [value.strip()]
         elif name in _LISTS:
-            headers[name] += [", ", value.strip()]
+            headers[name] += ["\n", value.strip()]
         else:
             name = ""
     return {name: "".join(pieces) for name, pieces in headers.items()}

@@ -2,7 +2,7 @@
 
 noai and noimageai are directives of X-Robots-Tag and of the meta element robots. TDMRep (W3C Community Group, "TDM
 Reservation Protocol") reserves the rights of text and data mining in a header, a meta element, or a file of the site.
-Content-Signal (contentsignals.org) and Content-Usage (IETF aipref) are lines of robots.txt.
+Content-Signal (contentsignals.org) and Content-Usage (IETF aipref) are lines of robots.txt, and headers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ _MENTIONED = (b"noai", b"noimageai", b"tdm-reservation")
 _COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _META = re.compile(rb"(?i)<meta\b([^>]{1,2000})>")
 _ATTRIBUTE = re.compile(rb"""([a-zA-Z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
-_USES = {"content-signal": "ai-train", "content-usage": "train-ai"}  # the use that training is, by name of the line
+# The uses that training is, by name of the line; the narrower one counts (draft-ietf-aipref-vocab-01, section 4).
+_USES = {"content-signal": ("ai-train",), "content-usage": ("train-genai", "train-ai")}
+_SETTING = re.compile(r"([\w-]+)\s*=\s*([\w-]+)")
 _NO = {"no", "n"}
 
 
@@ -77,7 +79,15 @@ def page_signals(capture: Capture) -> list[Signal]:
     value = reservation.value.strip()
     if value in ("0", "1"):
         signals.append(reservation._replace(value=value, opts_out=value == "1"))
+    settings = [_training_setting(name, headers.get(name, "")) for name in _USES]
+    signals += [Signal("ai_train", "header", setting, setting in _NO) for setting in settings if setting]
     return sorted(set(signals))
+
+
+def _training_setting(name: str, uses: str) -> str | None:
+    """What a Content-Signal or Content-Usage says about training, in lower case; None if it says nothing."""
+    settings = dict(_SETTING.findall(uses.lower()))
+    return next((settings[use] for use in _USES[name] if use in settings), None)
 
 
 def _metas(head: bytes) -> Iterator[tuple[str, str]]:
@@ -133,17 +143,16 @@ def content_signals(robots_txt: str, agent: str = AGENT) -> list[PathRule]:
         in_rules = in_rules or bool(colon and name)
         if name in _USES:
             path, _, uses = value.partition(" ") if value.startswith(("/", "*")) else ("/", "", value)
-            for use, setting in (part.split("=", 1) for part in re.split(r"[,\s]+", uses.lower()) if "=" in part):
-                if use.strip() == _USES[name]:
-                    for names in group:
-                        rules.setdefault(names, []).append(PathRule(path, setting, setting in _NO))
+            setting = _training_setting(name, uses)
+            for names in group if setting else []:
+                rules.setdefault(names, []).append(PathRule(path, setting, setting in _NO))
     return rules.get(agent, rules.get("*", []))
 
 
 def tdm_rules(tdmrep_json: str) -> list[PathRule]:
     """The rules of a site's ``/.well-known/tdmrep.json``; none if it is not one."""
     try:
-        entries: Any = json.loads(tdmrep_json)
+        entries: Any = json.loads(tdmrep_json.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         return []
     rules = []

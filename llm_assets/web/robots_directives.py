@@ -17,20 +17,21 @@ def product_token(user_agent: str) -> str:
 
 
 def header_directives(value: str, agents: Iterable[str] | None) -> set[str]:
-    """The directives of an X-Robots-Tag header for crawlers of these names, in lower case.
+    """The directives of X-Robots-Tag headers, one a line, for crawlers of these names, in lower case.
 
     Those without a crawler's name apply to all. agents: None for the directives of any name.
     """
     names = None if agents is None else set(agents)
     directives: set[str] = set()
-    applies = True
-    for item in value.lower().split(","):
-        name, colon, rest = (part.strip() for part in item.partition(":"))
-        if colon and name not in _WITH_VALUE:
-            applies = names is None or name in ("*", "robots") or name in names
-            name = rest
-        if applies:
-            directives |= _expanded(name)
+    for line in value.lower().split("\n"):
+        applies = True
+        for item in line.split(","):
+            name, colon, rest = (part.strip() for part in item.partition(":"))
+            if colon and name not in _WITH_VALUE:
+                applies = names is None or name in ("*", "robots") or name in names
+                name = rest
+            if applies:
+                directives |= _expanded(name)
     return directives
 
 

@@ -31,7 +31,7 @@ def list_files(source: WarcFiles | Texts) -> dict[str, Path]:
             files = _files_in(path, lambda name: name.endswith(ENDINGS), "file of texts", ENDINGS)
         else:
             files = _files_in(path, is_archive_name, "WARC or ARC file", (".warc", ".warc.gz", ".arc", ".arc.gz"))
-        return {_flat_name(file.relative_to(path)): file.absolute() for file in files}
+        return _named(files, lambda file: file.relative_to(path))
     if path.is_file():
         return {path.name: path.absolute()}
     matches = _matches(path)
@@ -40,7 +40,7 @@ def list_files(source: WarcFiles | Texts) -> dict[str, Path]:
     names = {match.name for match in matches}
     if len(names) == len(matches):
         return {match.name: match.absolute() for match in matches}
-    return {_flat_name(match): match.absolute() for match in matches}
+    return _named(matches, lambda match: match)
 
 
 def _matches(pattern: Path) -> list[Path]:
@@ -65,6 +65,13 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _flat_name(path: Path) -> str:
-    """A path as a file name, so that files of the same name in different folders stay distinct."""
-    return str(path).strip("/").replace("/", "~")
+def _named(files: list[Path], path_of: Callable[[Path], Path]) -> dict[str, Path]:
+    """Files by their paths as file names, so that files of the same name in different folders stay distinct.
+
+    A folder may hold both `a/b.warc` and `a~b.warc`. Then both characters are escaped (RFC 6901, section 3).
+    """
+    paths = [str(path_of(file)).strip("/") for file in files]
+    names = [path.replace("/", "~") for path in paths]
+    if len(set(names)) < len(names):
+        names = [path.replace("~", "~0").replace("/", "~1") for path in paths]
+    return {name: file.absolute() for name, file in zip(names, files, strict=True)}

@@ -1,9 +1,12 @@
 """The curation benchmark ends with the peer's message if datatrove does not run."""
 
+import contextlib
 import importlib.util
 import json
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +23,30 @@ def program(tmp_path, *lines):
     return str(path)
 
 
+def is_running(process):
+    """Whether a process exists and has not ended; one that nobody waits for stays as a zombie."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def test_a_peer_whose_child_keeps_its_pipes_open_is_not_waited_for(tmp_path):
     python = program(tmp_path, "sleep 600 &", "echo 'spaCy is missing' >&2", "exit 1")
     with pytest.raises(PeerError, match="spaCy is missing"):
         run_datatrove(python, tmp_path)
+
+
+def test_the_peer_ends_with_a_benchmark_that_is_killed(tmp_path):
+    python = program(tmp_path, f"echo $$ > {tmp_path}/pid", f"mv {tmp_path}/pid {tmp_path}/started", "exec sleep 600")
+    code = f"from benchmarks.curation import run_datatrove; run_datatrove({python!r}, {str(tmp_path)!r})"
+    benchmark = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT)
+    while not (tmp_path / "started").exists():
+        assert benchmark.poll() is None
+        time.sleep(0.02)
+    benchmark.kill()
+    benchmark.wait()
+    while is_running((tmp_path / "started").read_text().strip()):
+        time.sleep(0.02)
 
 
 def test_a_peer_that_says_nothing_is_an_error(tmp_path):

@@ -22,7 +22,13 @@ from tests.support.warcs import page, story, write
 
 SHAPE = ("--depth", "1", "--width", "32", "--context", "64", "--vocabulary", "300", "--tied", "--rounds", "1")
 # Benchmarks with a test file of their own.
-TESTED_ELSEWHERE = {"controls.py", "demonstrations.py", "datatrove_recipe.py", "search_after_recrawl.py"}
+TESTED_ELSEWHERE = {
+    "controls.py",
+    "demonstrations.py",
+    "datatrove_recipe.py",
+    "ends_with_parent.py",
+    "search_after_recrawl.py",
+}
 
 
 def run_benchmark(name, tmp_path, *words, **environment):

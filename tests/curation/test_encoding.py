@@ -99,6 +99,8 @@ DEFLATED = RAW.compress(HTML) + RAW.flush()
         (HTML, {"transfer-encoding": "chunked"}),
         (f"{len(HTML):x}\r\n".encode() + HTML + b"\r\n0\r\n\r\n", {"transfer-encoding": "chunked"}),
         (gzip.compress(HTML[:100]) + gzip.compress(HTML[100:]), {"content-encoding": "x-gzip"}),
+        (gzip.compress(gzip.compress(HTML)), {"content-encoding": "gzip"}),
+        (gzip.compress(HTML), {}),
     ],
     ids=[
         "plain",
@@ -111,6 +113,8 @@ DEFLATED = RAW.compress(HTML) + RAW.flush()
         "not chunked",
         "chunked",
         "two gzip members",
+        "gzip twice",
+        "gzip, unsaid",
     ],
 )
 def test_codings_are_undone_if_the_body_is_in_them(payload, headers):

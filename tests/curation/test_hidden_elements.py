@@ -14,7 +14,15 @@ HIDING = [
     "style='visibility: hidden'",
     "style=display:none",
     'style="visibility:collapse;"',
+    'style="position:absolute; left:-9999px"',
+    'style="position: absolute; width: 1px; height: 1px; overflow: hidden; clip: rect(0, 0, 0, 0)"',
+    'style="clip-path: inset(50%)"',
+    'style="display: block; display: none"',
     'class="x sr-only"',
+    'class="govuk-visually-hidden"',  # frameworks that have names of their own
+    'class="is-sr-only"',
+    'class="ui-helper-hidden-accessible"',
+    'class="u-hiddenVisually"',
     'class="visually-hidden"',
     'class="screen-reader-text"',
     'class="d-none"',
@@ -25,6 +33,10 @@ SHOWING = [
     'hidden="until-found"',  # a search in the page finds it (HTML standard, 6.1)
     'style="-webkit-backface-visibility: hidden"',
     'style="overflow: hidden; display: inline"',
+    'style="display: none; display: inline"',  # of two declarations the last one counts
+    'style="position: absolute; left: -20px; clip: rect(10px, 20px, 30px, 0)"',
+    'style="margin-left: -9999px"',
+    'style="opacity: 0"',  # what scripts fade in
     'class="hidden md:inline"',  # hidden on small screens only
     'class="d-none d-md-block"',
     'aria-hidden="false"',
@@ -95,3 +107,14 @@ def test_a_page_that_a_script_would_show_keeps_its_text():
 def test_a_short_page_is_not_filled_with_hidden_text():
     page = f'<p>Two words.</p><div style="display:none"><p>{SENTENCE}</p></div><p>{SENTENCE}</p>'
     assert extract(page.encode()).text == f"Two words.\n{SENTENCE}"
+
+
+def test_neither_a_consent_dialog_nor_line_numbers_fill_a_short_page():
+    """The first is hidden until a script asks; the second are no part of the listing."""
+    dialog = (
+        f'<div class="cmplz-cookiebanner cmplz-hidden"><p>{"We use cookies to store your settings. " * 9}</p></div>'
+    )
+    numbers = '<td class="gutter"><pre>1\n2\n3</pre></td>'
+    listing = f'<figure><table><tr>{numbers}<td class="code"><pre>a = 1\nb = 2</pre></td></tr></table></figure>'
+    text = extract(f"<body><div><p>{SENTENCE}</p>{listing}</div>{dialog}</body>".encode()).text
+    assert text == f"{SENTENCE}\na = 1\nb = 2"

@@ -106,12 +106,35 @@ def test_a_formula_in_html_alone_stays():
         ("end.<sup>3</sup> Next", "end. Next"),
         ('note<sup class="reference"><a href="#c">[4]</a></sup>', "note[4]"),
         ('<a href="#s">of 10<sup>6</sup></a>', "of 10^6"),
+        ('10<span style="font-size: 70%; vertical-align: super">6<b>7</b></span> m', "10^67 m"),
+        ('x<span style="vertical-align:sub">i</span><span class="superscript">2</span>', "x_i^2"),
+        ('<span style="vertical-align:super"><span>a</span></span> <span>b</span>', "a b"),
+        ("2<sup>3</sup>5", "2^(3)5"),
+        ("3<sup>1</sup>/<sub>2</sub> m", "3 1/2 m"),
+        ("$1,019<sup>99</sup>", "$1,019.99"),
+        ("19<sup>99</sup> €", "19,99 €"),
+        ('1832<a href="#fn1">1</a> and<a class="footnote" href="n.html#2">2</a> b', "1832 and b"),
+        ('It is old.<a href="#fn3">12</a> See 3.<a href="#s2">2</a>', "It is old. See 3.2"),
+        ('pages <a href="#p2">2</a>, <a href="#p3">3</a>', "pages 2, 3"),
         ("word<sup>a longer remark in small letters</sup>", "worda longer remark in small letters"),
         ("1 &lt; x<sup>&lt;2</sup>", "1 < x^(<2)"),
     ],
 )
 def test_superscripts_and_subscripts_are_parted_from_numbers(markup, text):
     """100 squared is not 1002; CO2, 1st and Mlle are the usual forms without markup."""
+    assert text_of(markup) == text
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>", "漢(かん)字(じ)"),
+        ("<ruby>漢字<rp>（</rp><rt>かんじ</rt><rp>）</rp></ruby>", "漢字（かんじ）"),
+        ("<ruby>北<rt>běi<rt></rt></ruby>京", "北(běi)京"),
+    ],
+)
+def test_the_annotation_of_a_ruby_is_parted_from_its_base(markup, text):
+    """HTML standard, 4.5.12: in parentheses, as `rp` gives them to browsers that show no ruby."""
     assert text_of(markup) == text
 
 

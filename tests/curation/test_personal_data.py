@@ -51,12 +51,14 @@ EXAMPLES = [
     ("credit_card", "card 5500-0055-5555-5559.", "5500-0055-5555-5559"),
     ("credit_card", "amex 3714 496353 98431;", "3714 496353 98431"),
     ("credit_card", "no=4012888888881881", "4012888888881881"),
+    ("credit_card", "card 4111.1111.1111.1111 expires", "4111.1111.1111.1111"),
     ("phone", "call +1 212 736 5000 now", "+1 212 736 5000"),
     ("phone", "call (212) 736-5000 now", "(212) 736-5000"),
     ("phone", "call 212-736-5000.", "212-736-5000"),
     ("phone", "call 212.736.5000,", "212.736.5000"),
     ("phone", "Tel. +49 (0)30 227 32152", "+49 (0)30 227 32152"),
     ("phone", "ring +44 20 7219 3000!", "+44 20 7219 3000"),
+    ("phone", "from abroad 0049 30 22732152.", "0049 30 22732152"),
     # Typographic hyphens and spaces, and digits of other scripts.
     ("phone", "call +1 202\u2011456\u20111111 now", "+1 202\u2011456\u20111111"),
     ("phone", "call (202)\u00a0456-1414 now", "(202)\u00a0456-1414"),
@@ -74,6 +76,7 @@ EXAMPLES = [
         "DE89 3704 0044 0532 0130 00".replace(" ", "\u00a0"),
     ),
     ("iban", "account DE89370400440532013000.", "DE89370400440532013000"),
+    ("iban", "to DE89-3704-0044-0532-0130-00 now", "DE89-3704-0044-0532-0130-00"),
     ("iban", "to GB29 NWBK 6016 1331 9268 19 and no other", "GB29 NWBK 6016 1331 9268 19"),
     ("iban", "FR14 2004 1010 0505 0001 3M02 606", "FR14 2004 1010 0505 0001 3M02 606"),
 ]
@@ -252,6 +255,8 @@ def test_the_region_decides_how_national_numbers_are_read():
 
     assert phones("ring 030 227 32152 now", "DE") == ["030 227 32152"]
     assert phones("ring 030 227 32152 now", "US") == []
+    assert phones("ring (030) 22732152 now", "DE") == ["(030) 22732152"]
+    assert phones("ring (030) 22732152 now", "US") == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llm_assets.curation.extracted_text import _extract_page
 from llm_assets.curation.extraction import extract
-from llm_assets.curation.xhtml import MEDIA_TYPE, as_html
+from llm_assets.curation.xhtml import MEDIA_TYPE, NAMESPACE, as_html
 from llm_assets.recipes import Extraction
 
 SENTENCE = "The ferry leaves at eight in the morning, and it comes back in the evening with the mail."
@@ -47,6 +47,13 @@ def test_an_empty_element_in_the_body_swallows_nothing(element):
 )
 def test_xml_is_written_as_html(markup, text):
     assert as_html(markup) == text
+
+
+def test_elements_may_have_a_prefix():
+    """Namespaces in XML 1.0, section 3: the prefix is the author's choice."""
+    page = f'<?xml version="1.0"?><h:html xmlns:h="{NAMESPACE.decode()}"><h:head><h:title>A</h:title></h:head>'
+    extracted = extract(f"{page}<h:body><h:p>{SENTENCE}</h:p></h:body></h:html>".encode(), media_type=MEDIA_TYPE)
+    assert (extracted.title, extracted.text) == ("A", SENTENCE)
 
 
 def test_a_malformed_page_still_gives_its_text():

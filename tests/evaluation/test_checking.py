@@ -58,6 +58,9 @@ from llm_assets.evaluation.quantities import numbers
         ("It is 1\u00a0085\u00a0000.", "1085000"),
         ("It is 1'085.5.", "1085.5"),
         ("-(42)", "-42"),
+        ("It is .5.", "0.5"),
+        ("It is 5km from here.", "5"),
+        ("They go at 90km/h.", "90"),
     ],
 )
 def test_a_right_number_is_accepted(text, answer):
@@ -90,6 +93,14 @@ def test_a_right_number_is_accepted(text, answer):
         ("0x85", "85"),
         ("8 5", "85"),
         # The sign of an amount, or one written with another dash or as a word, is part of the number.
+        # A guess, what others say, and a number that a function or a unit makes another one.
+        ("It is 85k.", "85"),
+        ("It is .85.", "85"),
+        ("It is probably 85.", "85"),
+        ("Some people say 85.", "85"),
+        ("I used to think it was 85.", "85"),
+        ("It is sqrt(85).", "85"),
+        ("It is 85\u2030.", "85"),
         ("The change is -$5.00.", "5"),
         ("The change is $-5.", "5"),
         ("It falls to \u20133 degrees.", "3"),

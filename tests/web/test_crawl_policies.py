@@ -56,6 +56,32 @@ def test_a_seed_without_www_is_followed_from_www_and_over_several_redirects(tmp_
     assert pages == {f"{WWW}/": 302, f"{WWW}:8080/": 307, f"{A}/home": 200, f"{A}/x": 200} and failed == {}
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        html(f"<meta http-equiv=Refresh content='0; URL={WWW}/home#top'>".encode()),
+        html(f"<META content=\"3;'{WWW}/home'\" HTTP-EQUIV='refresh'>".encode()),
+        html(b"<p>moved", Refresh=f"0.5, {WWW}/home"),
+    ],
+    ids=["meta", "quoted", "header"],
+)
+def test_a_seed_that_refreshes_to_www_is_crawled_there(tmp_path, answer):
+    """HTML standard, "shared declarative refresh steps": browsers show the other page."""
+    site = ScriptedSite({f"{A}/": answer, f"{WWW}/home": html(links("/x")), f"{WWW}/x": html(b"<p>x")})
+    pages, failed = run(tmp_path, site.crawl(f"{A}/"))
+    assert pages == {f"{A}/": 200, f"{WWW}/home": 200, f"{WWW}/x": 200} and failed == {}
+
+
+def test_a_refresh_to_another_host_is_recorded_and_one_of_the_page_itself_or_without_scripts_is_none(tmp_path):
+    answers = {
+        f"{A}/": html(b"<meta http-equiv=refresh content='60'>" + links("/a", "/b")),
+        f"{A}/a": html(b"<noscript><meta http-equiv=refresh content='0;url=/no-scripts'></noscript>"),
+        f"{A}/b": html(b"<meta http-equiv=refresh content='0;url=http://b.example/'>"),
+    }
+    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/"))
+    assert set(pages) == set(answers) and failed == {"http://b.example/": "out_of_scope"}
+
+
 def test_a_seed_that_redirects_to_another_host_is_not_followed_and_the_crawl_says_so(tmp_path):
     site = ScriptedSite({f"{A}/": redirect("http://b.example/"), "http://b.example/": html(b"<p>b")})
     pages, failed = run(tmp_path, site.crawl(f"{A}/"))

@@ -55,6 +55,8 @@ NOAI = [("noai", "meta", True)]
         (b"<p>The directive noai is new.</p>", {}, []),
         (b"<p>", {"tdm_reservation": "1"}, [("tdm_reservation", "header", True)]),
         (b"<p>", {"TDM_Reservation": "0"}, [("tdm_reservation", "header", False)]),
+        (b"<p>", {"Content_Usage": "search=y, train-ai=n"}, [("ai_train", "header", True)]),
+        (b"<p>", {"Content_Signal": "search=no, ai-train=yes"}, [("ai_train", "header", False)]),
         (b"<meta name='tdm-reservation' content='1'>", {}, [("tdm_reservation", "meta", True)]),
         (
             b"<meta name='tdm-reservation' content='0'>",
@@ -77,7 +79,9 @@ def test_the_signals_of_a_page(tmp_path, body, headers, expected):
         ("Content-Signal: ai-train=no\n", [PathRule("/", "no", True)]),
         ("User-agent: *\ncontent-signal: AI-Train=yes\n", [PathRule("/", "yes", False)]),
         ("User-agent: *\nContent-Signal: /art/ ai-train=no\n", [PathRule("/art/", "no", True)]),
+        ("User-agent: *\nContent-Signal: search = yes; ai-train = no\n", [PathRule("/", "no", True)]),
         ("User-agent: *\nContent-Usage: train-ai=n\n", [PathRule("/", "n", True)]),
+        ("User-agent: *\nContent-Usage: train-ai=y, train-genai=n\n", [PathRule("/", "n", True)]),
         ("User-agent: otherbot\nContent-Signal: ai-train=no\n", []),
         (
             "User-agent: a\nUser-agent: LLM-assets\nDisallow: /x\nContent-Signal: ai-train=no\n",

@@ -40,3 +40,12 @@ def test_hidden_files_of_a_folder_are_no_archives(folder):
     # macOS writes such a file beside each file that it copies to a foreign disk (AppleDouble, RFC 1740, appendix B).
     (folder / "._crawl1.warc.gz").touch()
     assert names(folder) == ["crawl1.warc.gz", "crawl[1].warc.gz"]
+
+
+def test_files_of_any_names_in_a_folder_are_all_listed(tmp_path):
+    for name in ("a/b.warc.gz", "a~b.warc.gz", "c.warc.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert names(tmp_path) == ["a~0b.warc.gz", "a~1b.warc.gz", "c.warc.gz"]
+    (tmp_path / "a~b.warc.gz").unlink()
+    assert names(tmp_path) == ["a~b.warc.gz", "c.warc.gz"]

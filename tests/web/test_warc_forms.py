@@ -9,6 +9,7 @@ import pytest
 from llm_assets.recipes import WarcFiles
 from llm_assets.warc import parse_http, read_capture_at, read_captures, read_spans
 from llm_assets.warc.compression import zstd
+from llm_assets.web.robots_directives import header_directives
 from llm_assets.web.source_check import check_source
 from tests.support.warcs import members, page, raw_record
 
@@ -212,8 +213,9 @@ def test_a_file_cut_in_a_later_record_has_one_corrupt_stretch(tmp_path):
         assert urls == URLS[:3] and len(problems) == 1
 
 
-def test_several_x_robots_tags_are_one_list(tmp_path):
-    headers = [("Content-Type", "text/html"), ("X-Robots-Tag", "noai"), ("X-Robots-Tag", "otherbot: none")]
+def test_several_x_robots_tags_are_lines_of_their_own(tmp_path):
+    """In one list, the second one would be a directive for the crawler that the first one names."""
+    headers = [("Content-Type", "text/html"), ("X-Robots-Tag", "otherbot: none"), ("X-Robots-Tag", "noai")]
     (tmp_path / "a.warc.gz").write_bytes(b"".join(members([page(URLS[0], headers=headers)])))
     (capture,) = read_captures(tmp_path / "a.warc.gz")
-    assert capture.http["x-robots-tag"] == "noai, otherbot: none"
+    assert header_directives(capture.http["x-robots-tag"], ["llm-assets"]) == {"noai"}

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urljoin
 
 from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
 from scrapy.exceptions import IgnoreRequest
-from scrapy.http import Request, Response
+from scrapy.http import HtmlResponse, Request, Response
 
 from ..urls import without_fragment
 
 REDIRECT_STATUSES = {301, 302, 303, 307, 308}
+# HTML standard, "shared declarative refresh steps": seconds, and the URL to load then, with or without "url=".
+_REFRESH = re.compile(
+    r"""\s*(?:\d+[\d.]*|[\d.]+)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(?:"([^"]*)|'([^']*)|([^"'\s].*))""",
+    re.IGNORECASE | re.DOTALL,
+)
+_REFRESHES = (
+    "//meta[not(ancestor::noscript or ancestor::template)]"
+    "[translate(@http-equiv, 'REFSH', 'refsh') = 'refresh']/@content"
+)
 
 
 class FragmentlessRedirects(RedirectMiddleware):
@@ -39,3 +49,16 @@ class FragmentlessRedirects(RedirectMiddleware):
     def _record(self, request: Request, response: Response, target: str, reason: str, detail: str = "") -> Response:
         self.crawler.spider.spool.fail(target, reason, f"a redirect of {request.url}{detail}")
         return response
+
+
+def refresh_target(response: HtmlResponse) -> str | None:
+    """The URL that a page's ``Refresh`` header or meta element loads in its place, without its fragment.
+
+    None where there is none, or only the page itself. Raises ValueError for one that cannot be read.
+    """
+    contents = [value.decode("latin-1") for value in response.headers.getlist("Refresh")]
+    for content in [*contents, *response.xpath(_REFRESHES).getall()]:
+        if match := _REFRESH.match(content):
+            target = without_fragment(response.urljoin(next(filter(None, match.groups()), "").strip()))
+            return target if target != response.url else None
+    return None

@@ -20,7 +20,7 @@ from ..opt_out_signals import TDMREP_JSON
 from ..robots_directives import header_directives, meta_directives, product_token
 from ..urls import origin_of, without_fragment
 from .plan import CrawlPlan
-from .redirects import FragmentlessRedirects
+from .redirects import FragmentlessRedirects, refresh_target
 from .robots import DEFAULT_SITEMAP, RobotsMiddleware, SitemapsElsewhere
 from .scope import (
     OPTIONAL,
@@ -74,6 +74,7 @@ class WebSpider(scrapy.Spider):
             return
         self.origins.add(origin_of(response.url))
         response = _with_readable_base(response)
+        yield from self._refresh(response)
         if "nofollow" in self._directives(response):
             return
         depth = response.meta.get("depth", 0) + 1
@@ -85,6 +86,18 @@ class WebSpider(scrapy.Spider):
                 yield self._page_request(url)
             elif depth <= self.plan.source.max_depth and self.scope.may_lead_to(url):
                 self.waiting[url] = min(depth, self.waiting.get(url, depth))
+
+    def _refresh(self, response: HtmlResponse) -> Iterator[Request]:
+        """The request for what a page loads in its place, which is a redirect as one with status 301 is."""
+        try:
+            target = refresh_target(response)
+            if target is not None:
+                meta = {"redirect_urls": [response.url]}
+                if SEED in response.meta:
+                    meta[SEED] = response.meta[SEED]
+                yield Request(target, errback=self.failed, meta=meta)
+        except ValueError as error:
+            self.spool.fail(response.url, "other", f"its refresh leads to no URL: {error}")
 
     def _directives(self, response: Response) -> set[str]:
         """What a page asks of this crawler, in its headers and its meta elements."""
