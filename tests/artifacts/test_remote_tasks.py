@@ -192,15 +192,15 @@ def test_a_path_that_does_not_exist_is_named(distant, tmp_path):
 
 
 def test_the_files_that_a_task_reads_are_found_wherever_its_arguments_have_their_paths(tmp_path):
-    path, travelling = [tmp_path / name for name in "abcd"], set()
+    paths, travelling = [tmp_path / name for name in "abcd"], set()
     arguments = (
         "text",
-        {path[0]: (1, path[1])},
-        SimpleNamespace(files=[{path[2]}], more=ToyRecipe(folder="x")),
-        path[3],
+        {paths[0]: (1, paths[1])},
+        SimpleNamespace(files=[{paths[2]}], more=ToyRecipe(folder="x")),
+        paths[3],
     )
-    _Writer(io.BytesIO(), lambda found: travelling.add(found) or "stored").dump(arguments)
-    assert paths_in(arguments) == travelling == set(path)
+    _Writer(io.BytesIO(), lambda path: travelling.add(path) or "stored").dump(arguments)
+    assert paths_in(arguments) == travelling == set(paths)
 
 
 def stored(objects, name, data):
