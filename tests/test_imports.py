@@ -17,6 +17,7 @@ SHARED = (
     "locked_sql_process",
     "locked_sql",
     "writing_systems",
+    "host_names",
     "json_values",
     "json_requests",
     "row_files",

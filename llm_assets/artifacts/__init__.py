@@ -1,5 +1,6 @@
 """Cached, versioned artifacts: identity, record, store, lineage. Independent of Dagster."""
 
+from .artifact import Artifact
 from .checks import Check, CheckOutcome
 from .errors import (
     ArtifactError,
@@ -20,7 +21,7 @@ from .record import Record
 from .remote import RemoteStore, open_store
 from .stage import Graph, NoConfig, Retry, Stage
 from .step import Step, Task
-from .store import Artifact, Store
+from .store import Store
 from .views import View
 
 __all__ = [

@@ -6,11 +6,11 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .errors import ArtifactError, NotBuilt
+from .artifact import LOCATIONS, Artifact
+from .errors import ArtifactError, NotBuilt, clear_disk_errors
 from .materialize import Workspace
 from .record import RECORD, FileEntry, Record, data_version, file_digest, fsync_path
 from .stage import Stage
-from .store import LOCATIONS, Artifact, clear_disk_errors
 from .tables import TableInvalid, polars_schema, read_table, validate
 from .views import SIDECARS, draw_views
 

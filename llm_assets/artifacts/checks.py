@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .artifact import Artifact
 from .identity import fingerprint
 from .inputs import Inputs
 from .source import changed, source_digests
-from .store import Artifact, Store
+from .store import Store
 from .tables import TableInvalid, row_count, scan_table, validate
 
 if TYPE_CHECKING:

@@ -1,5 +1,14 @@
 """Errors of the artifact store. Each message says what was wrong, where, and what to do."""
 
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
 
 class ArtifactError(Exception):
     """Base class of all errors that the store raises."""
@@ -43,3 +52,18 @@ class CodeDiffers(ArtifactError):
 
 class ExternalInputError(ArtifactError):
     """An external input (a user's file, a crawl's source) is missing or unreadable."""
+
+
+@contextlib.contextmanager
+def clear_disk_errors(root: Path) -> Iterator[None]:
+    """Turn the operating system's write errors into StoreUnwritable, whose message says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            file = f" ({error.filename})" if error.filename else ""
+            raise StoreUnwritable(
+                f"cannot write to the artifact store {root}: {error.strerror}{file}. Nothing was published, and "
+                "finished tasks are kept; free space or make the folder writable, then run again"
+            ) from error
+        raise

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .artifact import Artifact
 from .errors import ArtifactError, BeingBuilt
 from .identity import recipe_label
 from .materialize import Workspace
-from .remote import Upload
-from .store import Artifact
+from .remote_leftovers import Upload
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from llm_assets.settings import gigabytes
 
 from .errors import ArtifactError
-from .objects import ObjectStore
+from .objects import ObjectStore, concurrently
 from .record import FileEntry, data_version
 from .remote_files import download_file
 
@@ -92,8 +91,7 @@ class InputCache:
             try:
                 with self._locked(stored.digest, fcntl.LOCK_EX | fcntl.LOCK_NB):
                     missing = [file for file in stored.files if not (folder / file[0]).exists()]
-                    with ThreadPoolExecutor(_DOWNLOADS) as pool:
-                        list(pool.map(lambda file: _download(objects, *file, folder), missing))
+                    concurrently(lambda file: _download(objects, *file, folder), missing, _DOWNLOADS)
                     self._prune()
             except BlockingIOError:
                 time.sleep(random.uniform(0, 2 * _POLL_SECONDS))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from .artifact import Artifact
 from .errors import ArtifactError
-from .store import Artifact
 
 
 class Inputs(Mapping[str, Artifact]):

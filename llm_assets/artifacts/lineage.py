@@ -12,9 +12,10 @@ import polars as pl
 
 from llm_assets.sql import query
 
+from .artifact import Artifact
 from .errors import ArtifactError
 from .materialize import Workspace
-from .store import Artifact, Store
+from .store import Store
 from .tables import row_groups
 
 SHOWN_CHARACTERS = 200  # of a text in a row

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from .errors import NotBuilt
+from .artifact import Artifact
+from .errors import NotBuilt, clear_disk_errors
 from .identity import recipe_label
 from .progress import Listener, Progress
 from .purge import refuse_unfinished
@@ -22,7 +23,7 @@ from .remote_tasks import RemoteTasks, library_versions
 from .source import source_digests
 from .stage import Graph, Resolution, Resolver, Stage, drifted_modules
 from .step import TASKS, Step, sum_stats
-from .store import Artifact, Store, clear_disk_errors
+from .store import Store
 from .views import draw_views
 
 

@@ -13,11 +13,10 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .errors import ArtifactError
-from .objects import ObjectStore
+from .objects import ObjectStore, concurrently
 
 INDEX = ".index"
 LISTING_SECONDS = 10.0  # for which a listing answers further questions; a build lists again under its lock
@@ -60,10 +59,8 @@ class ObjectIndex:
                 self._read_shared(cache, folder)
                 contents = self._cached(cache, wanted)
             unknown = [key for key in wanted if key not in contents]
-            with ThreadPoolExecutor(THREADS) as pool:
-                for key, data in zip(unknown, pool.map(self._objects.get, unknown), strict=True):
-                    if data is not None:  # None: removed since the listing
-                        contents[key] = data
+            read = zip(unknown, concurrently(self._objects.get, unknown, THREADS), strict=True)
+            contents.update({key: data for key, data in read if data is not None})  # None: removed since the listing
             rows = [(self._objects.url, key, wanted[key], contents[key]) for key in unknown if key in contents]
             cache.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", rows)
             if len(unknown) >= SHARED_FROM and len(wanted) == len(listing):  # a part would replace the whole

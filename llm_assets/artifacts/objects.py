@@ -16,6 +16,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 from .errors import ArtifactError, StoreUnreachable, StoreUnwritable
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PATIENCE_SECONDS = 180.0  # for which a request that fails for a passing reason is repeated
@@ -42,6 +44,15 @@ _LOST_CONNECTION = re.compile(
     r"HTTP error|error sending request|timed out|connection|error decoding response body", re.I
 )
 _CLOCK = ".clock"
+_DELETED_AT_ONCE = 1000  # objects, the most of one request
+
+
+def concurrently(function: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> list[Result]:
+    """The results of a function that waits for a store, in the order of the items. The first error is raised when the
+    calls under way have ended.
+    """
+    with ThreadPoolExecutor(at_a_time) as pool:
+        return list(pool.map(function, items))
 
 
 @dataclass(frozen=True)
@@ -172,17 +183,25 @@ class ObjectStore:
         objects = [ObjectInfo(item["path"], item["size"], item["last_modified"], item["e_tag"] or "") for item in pages]
         return sorted(objects, key=lambda item: item.key)
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects, a thousand by request. Those that do not exist are skipped."""
+    def delete(self, keys: Iterable[str], require: Callable[[], None] = lambda: None) -> None:
+        """Remove objects, a thousand by request. Those that do not exist are skipped.
+
+        require: is called before each request; what it raises ends the deletion.
+        """
+        remaining = list(keys)
+        for start in range(0, len(remaining), _DELETED_AT_ONCE):
+            require()
+            self._delete(remaining[start : start + _DELETED_AT_ONCE])
+
+    def _delete(self, keys: list[str]) -> None:
         import obstore
 
-        remaining = list(keys)
         if self.url.startswith("local://"):  # which refuses a list with a file that does not exist
-            for key in remaining:
+            for key in keys:
                 with contextlib.suppress(FileNotFoundError):
                     self._request("delete", key, lambda client, key=key: obstore.delete(client, key))
-        elif remaining:
-            self._request("delete", remaining[0], lambda client: obstore.delete(client, remaining))
+        else:
+            self._request("delete", keys[0], lambda client: obstore.delete(client, keys))
 
     def upload(self, file: Path, key: str) -> None:
         """Write a file, in parts if it is large. It becomes visible when it is whole."""

@@ -16,11 +16,12 @@ from pathlib import Path
 import polars as pl
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from .errors import ArtifactError
+from .artifact import Artifact
+from .errors import ArtifactError, clear_disk_errors
 from .identity import SHORT_ID_DIGITS, fingerprint
 from .record import RECORD, write_atomic
 from .stage import Graph, Resolver
-from .store import Artifact, Store, clear_disk_errors
+from .store import Store
 from .tables import scan_table
 from .views import SIDECARS
 

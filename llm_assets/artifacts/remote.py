@@ -8,6 +8,7 @@ Layout below the URL::
     .locks/<32 hex digits of the identity>/<number>                 who builds it (`lease`)
     .recipes/…  .checks/…                                           as in a local store
     .index/…                                                        copies of many records (`object_index`)
+    .conversion                                                     a store of version 0.1 is converted (`old_layout`)
 
 Publishing uploads the data, then decides by the lease, then writes the record. Two machines that build the same
 artifact never mix their files, because a record names its files by their digests. Listing reads records alone; files
@@ -17,7 +18,6 @@ are downloaded when they are read.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import secrets
@@ -25,15 +25,18 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ArtifactError, BeingBuilt, CorruptArtifact
-from .identity import SHORT_ID_DIGITS, Identity, artifact_key
-from .lease import LOCKS, Lease, is_live, last_claim, live_claims, new_claim
+from . import remote_leftovers
+from .artifact import Artifact, build_order
+from .build_lock import Build, build_holder
+from .errors import ArtifactError, BeingBuilt, CorruptArtifact, clear_disk_errors
+from .identity import SHORT_ID_DIGITS, Identity
+from .lease import Lease, live_claims, new_claim
 from .object_index import LISTING_SECONDS, ObjectIndex
-from .objects import ObjectInfo, ObjectStore
-from .record import RECORD, Record, write_atomic
+from .objects import ObjectStore
+from .old_layout import convert
+from .record import Record, write_atomic
 from .remote_files import (
     RECORDS,
     RemoteFiles,
@@ -43,24 +46,16 @@ from .remote_files import (
     record_key,
     upload_files,
 )
+from .remote_leftovers import Upload, digest_at
+from .remote_place import ClaimedPlace, announce
 from .remote_removal import remove_all
-from .remote_staging import ANNOUNCED, STAGING, RemoteStaging
-from .store import CHECKS, NO_PARTITION, RECIPES, Artifact, Build, Store, build_holder, build_order, clear_disk_errors
+from .remote_staging import STAGING, RemoteStaging
+from .store import CHECKS, NO_PARTITION, RECIPES, Store
 
 log = logging.getLogger(__name__)
 
-_DELETED_AT_ONCE = 1000  # objects, the most of one request
 _MACHINE = ".machine"  # names this cache folder in claims
-
-
-@dataclass(frozen=True)
-class Upload:
-    """What an interrupted build left at the URL. place: ``<asset>/<partition>/<short identity>``."""
-
-    place: str
-    digest: str
-    key: str
-    bytes: int
+_CONVERTED = ".converted"
 
 
 class RemoteStore(Store):
@@ -73,11 +68,12 @@ class RemoteStore(Store):
         self._index = ObjectIndex(self.objects, self.root)
         self._stored: dict[str, tuple[bytes, StoredRecord]] = {}  # by place, with the bytes that it was read from
         self._leases: dict[tuple[str, int], Lease] = {}  # held by this store, by identity and thread
+        self._is_converted = False
         self._written_notes: dict[str, tuple[float, bytes]] = {}  # with the time, in monotonic seconds
 
     def lookup(self, identity: Identity) -> Artifact | None:
         """As in a local store; only the record is read, and the files that are there are checked."""
-        artifact = self._artifact_at(self._place(identity))
+        artifact = self.artifact_at(self._place(identity))
         if artifact is None:
             return None
         if artifact.record.identity != identity.digest:
@@ -119,7 +115,7 @@ class RemoteStore(Store):
             if lease.decided is not None:  # the last builder died after it had decided to publish
                 decided, lease.decided = Record.model_validate(lease.decided), None
                 # A record that is there may be newer: a takedown may have changed the artifact since.
-                if self._artifact_at(self._place_in_url(decided.short_id, decided.key)) is None:
+                if self.artifact_at(self._place_in_url(decided.short_id, decided.key)) is None:
                     self._write_record(decided)
             yield
 
@@ -164,7 +160,7 @@ class RemoteStore(Store):
         record = artifact.record
         check_files(artifact.folder, record.files)
         with self._claim(record.identity, record.key, None, None) as lease:
-            stored = self._artifact_at(self._place_in_url(record.short_id, record.key))
+            stored = self.artifact_at(self._place_in_url(record.short_id, record.key))
             if stored is not None:
                 if not record.has_files_of(stored.record):
                     raise ArtifactError(f"{self.url} has other files for {record.key} {record.short_id}")
@@ -179,9 +175,9 @@ class RemoteStore(Store):
         is not seen.
         """
         lease, place = self._lease(identity), self._place(identity)
-        announcement = self.announce(identity.digest, identity.key, place)
+        announcement = announce(self.objects, identity.digest, identity.key, place)
         staging = RemoteStaging(self.url, place, lease.token, announcement)
-        self._delete(lease, staging.take_over())
+        ClaimedPlace(self.objects, lease, place).delete(staging.take_over())
         return staging
 
     def require_lock(self, identity: Identity) -> None:
@@ -193,22 +189,22 @@ class RemoteStore(Store):
         Raises ArtifactError if it is being built.
         """
         place = self.place_of(now)
-        with self._lock_to_remove(now.record.identity, now.record.key) as lease:
+        with self.lock_to_remove(now.record.identity, now.record.key, place) as claimed:
             upload_files(self.objects, place, now.folder, now.record.files)
             self._write_record(now.record)
             changed = self._artifact(place, new_record_object(now.record)[1])
-            self._remove_unused_files(lease, place, changed)
+            claimed.remove_unused_files(changed)
         if before.folder != now.folder:
-            with self._lock_to_remove(before.record.identity, before.record.key) as lease:
-                self._remove(lease, self.place_of(before), before.record.key)
+            with self.lock_to_remove(before.record.identity, before.record.key, self.place_of(before)) as claimed:
+                claimed.remove(before.record.key)
         super().replace(before, now)
         return changed
 
     def delete(self, artifact: Artifact) -> None:
         """Remove an artifact, here and at the URL. Raises ArtifactError if it is being built."""
         record = artifact.record
-        with self._lock_to_remove(record.identity, record.key) as lease:
-            self._remove(lease, self.place_of(artifact), record.key)
+        with self.lock_to_remove(record.identity, record.key, self.place_of(artifact)) as claimed:
+            claimed.remove(record.key)
             with clear_disk_errors(self.root):
                 shutil.rmtree(artifact.folder, ignore_errors=True)
             self.forget_checks(record.short_id)
@@ -225,45 +221,20 @@ class RemoteStore(Store):
         """As in a local store, also at the URL. Raises ArtifactError if the artifact is being built."""
         place = self._place_in_url(short_id, key)
         self._index.forget_listing(RECORDS)
-        if self._artifact_at(place) is not None:
+        if self.artifact_at(place) is not None:
             return
         if self.objects.list(f"{STAGING}/{place}") or self.objects.list(place):
-            with self._lock_to_remove(self._digest_at(place), key) as lease:
-                self._remove(lease, place, key)
+            with self.lock_to_remove(digest_at(self.objects, place), key, place) as claimed:
+                claimed.remove(key)
         with clear_disk_errors(self.root):
             shutil.rmtree(self._folder_of(short_id, key), ignore_errors=True)
         self.forget_checks(short_id)
 
     def interrupted_uploads(self, days: float) -> list[Upload]:
-        """What interrupted builds left at the URL, if it has not changed for `days` and no builder is working on it.
-
-        The claim of a process that has died on this machine is known to be dead by its lock.
-        """
-        uploads: list[Upload] = []
-        locked_here = {build.lock.name for build in super().builds_in_progress() if build.lock is not None}
-        by_place: dict[str, list[ObjectInfo]] = {}
-        for item in self.objects.list(STAGING):
-            by_place.setdefault("/".join(item.key.split("/")[1:4]), []).append(item)
-        for place, items in by_place.items():
-            age = (self.objects.now() - max(item.modified for item in items)).total_seconds()
-            # The store's clock is estimated up to a second early, so an age may be negative; 0 days takes everything.
-            if days > 0 and age < days * 86_400:
-                continue
-            asset, partition, _ = place.split("/")
-            digest, key = self._digest_at(place), artifact_key(asset, None if partition == NO_PARTITION else partition)
-            claim = last_claim(self.objects, digest)
-            is_dead_here = claim is not None and claim[2].machine == self.machine() and digest[:32] not in locked_here
-            if claim is None or is_dead_here or not is_live(self.objects, *claim[1:]):
-                unused = [*items, *self._unused_files(place, self._artifact_at(place))]
-                uploads.append(Upload(place, digest, key, sum(item.bytes for item in unused)))
-        return uploads
+        return remote_leftovers.interrupted_uploads(self, days)
 
     def remove_upload(self, upload: Upload) -> None:
-        """Remove what an interrupted build left. Raises ArtifactError if the artifact is being built again."""
-        with self._lock_to_remove(upload.digest, upload.key) as lease:
-            self._clear_staging(lease, upload.place, keep_announcement=True)  # markers before the files that they name
-            self._remove_unused_files(lease, upload.place, self._artifact_at(upload.place))
-            self._clear_staging(lease, upload.place)
+        remote_leftovers.remove_upload(self, upload)
 
     def read_check(self, name: str) -> bytes | None:
         result = super().read_check(name)
@@ -312,7 +283,7 @@ class RemoteStore(Store):
         return lease
 
     @contextlib.contextmanager
-    def _lock_to_remove(self, digest: str, key: str) -> Iterator[Lease]:
+    def lock_to_remove(self, digest: str, key: str, place: str) -> Iterator[ClaimedPlace]:
         """The lock of an artifact that is removed or changed. Raises ArtifactError if it is being built.
 
         What its last builder had decided to publish does not appear any more.
@@ -322,7 +293,10 @@ class RemoteStore(Store):
             raise BeingBuilt(f"{key} {digest[:SHORT_ID_DIGITS]} is being built by {holder}; run again later")
 
         with self._claim(digest, key, refuse, None) as lease:
-            yield lease
+            try:
+                yield ClaimedPlace(self.objects, lease, place)
+            finally:
+                self._index.forget_listing(RECORDS)
 
     def _place_in_url(self, short_id: str, key: str) -> str:
         return self._folder_of(short_id, key).relative_to(self.root).as_posix()
@@ -342,7 +316,8 @@ class RemoteStore(Store):
             (self.root / f".{name}").unlink()
         return f"{os.uname().nodename}:{file.read_text()}"
 
-    def _artifact_at(self, place: str) -> Artifact | None:
+    def artifact_at(self, place: str) -> Artifact | None:
+        """The artifact at a place; None if there is no record of one."""
         self._convert_old_layout()
         key = record_key(place)
         data = self._index.contents(RECORDS, key).get(key)
@@ -370,36 +345,19 @@ class RemoteStore(Store):
         }
         super()._check_sizes(Artifact(artifact.folder, artifact.record.model_copy(update={"files": here})))
 
-    def announce(self, digest: str, key: str, place: str) -> bytes:
-        """Note that an upload begins, so that garbage collection finds what it leaves if it is killed."""
-        note = json.dumps({"identity": digest, "key": key}, sort_keys=True).encode()
-        self.objects.put(f"{STAGING}/{place}/{ANNOUNCED}", note)
-        return note
-
-    def _digest_at(self, place: str) -> str:
-        """The identity of what is built at a place, as it is announced there; else its digits that claims have.
-
-        A worker may store a task after its builder has removed the announcement.
-        """
-        announced = self.objects.get(f"{STAGING}/{place}/{ANNOUNCED}")
-        if announced is not None:
-            return str(json.loads(announced)["identity"])
-        short_id = place.rsplit("/", 1)[-1]
-        claimed = (item.key.split("/")[1] for item in self.objects.list(LOCKS))
-        return next((digest for digest in claimed if digest.startswith(short_id)), short_id)
-
     def _publish_at_url(self, lease: Lease, record: Record, folder: Path) -> None:
         """Upload an artifact's files from a folder, then its record, unless another builder has taken over."""
         place = self._place_in_url(record.short_id, record.key)
-        self.announce(lease.digest, record.key, place)
+        announce(self.objects, lease.digest, record.key, place)
         upload_files(self.objects, place, folder, record.files)
         # Again what has vanished: a deletion that was taken over while it was suspended may have removed files since.
         upload_files(self.objects, place, folder, record.files)
         lease.publish(record.model_dump(mode="json"))
         self._write_record(record)
         try:
-            self._remove_unused_files(lease, place, self._artifact(place, new_record_object(record)[1]))
-            self._clear_staging(lease, place)
+            claimed = ClaimedPlace(self.objects, lease, place)
+            claimed.remove_unused_files(self._artifact(place, new_record_object(record)[1]))
+            claimed.clear_staging()
         except ArtifactError as error:  # the artifact is published; its announcement leads garbage collection here
             log.warning("%s: published; what its builders left at the URL was not removed: %s", record.key, error)
 
@@ -407,55 +365,16 @@ class RemoteStore(Store):
         self.objects.put(*new_record_object(record))
         self._index.forget_listing(RECORDS)
 
-    def _remove(self, lease: Lease, place: str, key: str) -> None:
-        """Remove an artifact at the URL. The record goes first: files without it are no artifact, but garbage.
-
-        Markers of tasks go before the files that they name.
-        """
-        self.announce(lease.digest, key, place)
-        self._delete(lease, [record_key(place)])
-        self._index.forget_listing(RECORDS)
-        self._clear_staging(lease, place, keep_announcement=True)
-        self._delete(lease, [item.key for item in self.objects.list(place)])
-        self._clear_staging(lease, place)
-
-    def _delete(self, lease: Lease, keys: Sequence[str]) -> None:
-        """Remove objects, unless another builder has taken over: they are its objects then. Raises LeaseLost."""
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
-            lease.require()
-            self.objects.delete(keys[start : start + _DELETED_AT_ONCE])
-
-    def _clear_staging(self, lease: Lease, place: str, keep_announcement: bool = False) -> None:
-        """Remove what is in the staging folder, last the announcement, by which garbage collection finds it."""
-        announcement = f"{STAGING}/{place}/{ANNOUNCED}"
-        keys = [item.key for item in self.objects.list(f"{STAGING}/{place}")]
-        self._delete(lease, [key for key in keys if key != announcement])
-        if not keep_announcement:
-            self._delete(lease, [announcement])
-
-    def _unused_files(self, place: str, artifact: Artifact | None) -> list[ObjectInfo]:
-        """Files in the place of an artifact at the URL that its record, if it has one, does not name."""
-        named = artifact.remote.keys() if artifact is not None and isinstance(artifact.remote, RemoteFiles) else set()
-        return [item for item in self.objects.list(place) if item.key not in named]
-
-    def _remove_unused_files(self, lease: Lease, place: str, artifact: Artifact | None) -> None:
-        self._delete(lease, [item.key for item in self._unused_files(place, artifact)])
-
     def _convert_old_layout(self) -> None:
-        """Write the records of a store of version 0.1, which has them beside the data, where they are looked for."""
-        converted = self.root / _CONVERTED
-        if self._index.etags(RECORDS) or (converted.exists() and converted.read_text() == self.url):
+        """Convert a store of version 0.1; a local file remembers that it need not be looked for."""
+        remembered = self.root / _CONVERTED
+        if self._is_converted or (remembered.exists() and remembered.read_text() == self.url):
             return
-        for item in self.objects.list(""):
-            parts = item.key.split("/")
-            if len(parts) == 4 and parts[3] == RECORD and not parts[0].startswith("."):
-                self.objects.put(record_key("/".join(parts[:3])), self.objects.get(item.key) or b"")
-                self._index.forget_listing(RECORDS)
+        if convert(self.objects, has_records=bool(self._index.etags(RECORDS))):
+            self._index.forget_listing(RECORDS)
         with clear_disk_errors(self.root):
-            write_atomic(converted, self.url.encode())
-
-
-_CONVERTED = ".converted"
+            write_atomic(remembered, self.url.encode())
+        self._is_converted = True
 
 
 def open_store(url: str | Path, cache: Path | None = None) -> Store:

@@ -7,16 +7,16 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pydantic import BaseModel
 
-from .errors import CorruptArtifact
-from .objects import ObjectStore, RangeFile
+from .artifact import read_artifact
+from .errors import CorruptArtifact, clear_disk_errors
+from .objects import ObjectStore, RangeFile, concurrently
 from .record import RECORD, FileEntry, Record, file_digest, write_atomic
-from .store import NO_PARTITION, clear_disk_errors, read_artifact
+from .store import NO_PARTITION
 
 if TYPE_CHECKING:
     from .remote import RemoteStore
@@ -80,8 +80,7 @@ def upload_files(objects: ObjectStore, place: str, folder: Path, files: Mapping[
     absent = [path for path in missing.values() if not path.is_file()]
     if absent:
         raise CorruptArtifact(f"{absent[0]}: is neither here nor at {objects.url}; build the artifact again")
-    with ThreadPoolExecutor(_UPLOADS) as pool:
-        list(pool.map(objects.upload, missing.values(), missing))
+    concurrently(lambda key: objects.upload(missing[key], key), missing, _UPLOADS)
 
 
 def download_file(objects: ObjectStore, key: str, entry: FileEntry, target: Path) -> None:
@@ -124,8 +123,7 @@ class RemoteFiles:
         with clear_disk_errors(self._folder):
             if not (self._folder / RECORD).exists():
                 write_atomic(self._folder / RECORD, self._record.dump())
-            with ThreadPoolExecutor(_DOWNLOADS) as pool:
-                list(pool.map(self._download, missing, missing.values()))
+            concurrently(lambda name: self._download(name, missing[name]), missing, _DOWNLOADS)
 
     def open(self, name: str) -> BinaryIO:
         """A file to read, without a local copy: reads become requests for ranges."""

@@ -13,12 +13,13 @@ import logging
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from .errors import ArtifactError, BeingBuilt, LeaseLost
+from .artifact import Artifact
+from .build_lock import build_holder
+from .errors import ArtifactError, BeingBuilt, LeaseLost, clear_disk_errors
 from .identity import SHORT_ID_DIGITS
 from .lease import (
     LEASE_SECONDS,
@@ -31,28 +32,20 @@ from .lease import (
     is_renewed,
     new_claim,
 )
-from .objects import ObjectInfo, ObjectStore
+from .objects import ObjectInfo, ObjectStore, concurrently
 from .remote_files import RECORDS, record_key
+from .remote_place import announce
 from .remote_staging import ANNOUNCED, STAGING
-from .store import CHECKS, Artifact, Store, build_holder, clear_disk_errors
+from .store import CHECKS, Store
 
 if TYPE_CHECKING:
     from .remote import RemoteStore
 
 log = logging.getLogger(__name__)
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 BATCH = 200  # artifacts, so that renewing all claims takes seconds
 _REQUESTS = 32  # at a time
-_DELETED_AT_ONCE = 1000  # objects, the most of one request
 ANOTHER_BUILDER = "another builder"
-
-
-def _each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """The results of a function that waits for the store, for many items at a time."""
-    with ThreadPoolExecutor(_REQUESTS) as pool:
-        return list(pool.map(function, items))
 
 
 class Claims:
@@ -76,7 +69,7 @@ class Claims:
         objects.require_conditional_writes()
         held = cls(objects)
         before = _listing(objects)
-        _each(lambda digest: held._take(digest, claims[digest], before[digest[:32]]), claims)
+        concurrently(lambda digest: held._take(digest, claims[digest], before[digest[:32]]), claims, _REQUESTS)
         after = _listing(objects)
         for digest, number in list(held._numbers.items()):
             if claim_number(after[digest[:32]][-1].key) != number:  # it had been used and dropped
@@ -105,9 +98,7 @@ class Claims:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects of the claimed artifacts. Raises LeaseLost."""
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
-            self.require()
-            self._objects.delete(keys[start : start + _DELETED_AT_ONCE])
+        self._objects.delete(keys, self.require)
 
     def _take(self, digest: str, claim: Claim, entries: list[ObjectInfo]) -> None:
         if entries and is_renewed(self._objects, entries[-1]):
@@ -135,7 +126,7 @@ class Claims:
             claim = replace(self._claims[digest], state=state) if state else self._claims[digest]
             objects.put(claim_key(digest, self._numbers[digest]), claim.dump())
 
-        _each(write, digests)
+        concurrently(write, digests, _REQUESTS)
 
     def _renew(self) -> None:
         objects = ObjectStore(self._objects.url, patience=0)  # the next renewal is the next try
@@ -155,8 +146,7 @@ class Claims:
             released = [digest for digest in self._numbers if self._counts(digest, entries)]
             self._write(self._objects, released, RELEASED)
             earlier = [entry.key for digest in released for entry in entries[digest[:32]][:-1]]
-            for start in range(0, len(earlier), _DELETED_AT_ONCE):
-                self._objects.delete(earlier[start : start + _DELETED_AT_ONCE])
+            self._objects.delete(earlier)
         except ArtifactError as error:
             log.warning("claims on %d artifacts expire in %.0f s: %s", len(self._numbers), LEASE_SECONDS, error)
 
@@ -207,14 +197,16 @@ def _remove_batch(store: RemoteStore, artifacts: Sequence[Artifact]) -> dict[str
 def _remove_claimed(store: RemoteStore, artifacts: Sequence[Artifact], held: Claims) -> None:
     """As `RemoteStore.delete`: announcements, records, tasks of builders, files, and announcements at last."""
     by_place = {store.place_of(artifact): artifact.record for artifact in artifacts}
-    _each(lambda place: store.announce(by_place[place].identity, by_place[place].key, place), by_place)
+    concurrently(
+        lambda place: announce(store.objects, by_place[place].identity, by_place[place].key, place), by_place, _REQUESTS
+    )
     held.delete([record_key(place) for place in by_place])
     store.forget_listing(RECORDS)
     announcements = {f"{STAGING}/{place}/{ANNOUNCED}" for place in by_place}
     staged = [item.key for item in store.objects.list(STAGING)]
     of_artifacts = [key for key in staged if "/".join(key.split("/")[1:4]) in by_place]
     held.delete([key for key in of_artifacts if key not in announcements])
-    files = _each(store.objects.list, by_place)
+    files = concurrently(store.objects.list, by_place, _REQUESTS)
     held.delete([item.key for items in files for item in items])
     held.delete(sorted(announcements))
     short_ids = {artifact.record.short_id for artifact in artifacts}

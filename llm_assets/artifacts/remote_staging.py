@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .errors import ArtifactError
-from .objects import ObjectStore
+from .objects import ObjectStore, concurrently
 from .record import FileEntry, file_digest, write_atomic
 from .remote_files import download_file, file_key, upload_files
 from .step import TASKS
@@ -84,8 +83,7 @@ class RemoteStaging:
     def markers(self) -> dict[str, dict[str, Any]]:
         """The markers of finished tasks, by task name, sorted."""
         keys = [item.key for item in self.objects.list(self._tasks(self.token))]
-        with ThreadPoolExecutor(_READS) as pool:
-            contents = list(pool.map(self.objects.get, keys))
+        contents = concurrently(self.objects.get, keys, _READS)
         return {
             key.rsplit("/", 1)[-1].removesuffix(".json"): json.loads(data)
             for key, data in zip(keys, contents, strict=True)
@@ -151,8 +149,7 @@ class RemoteStaging:
             if data is not None:
                 self.objects.put(f"{self._tasks(self.token)}/{name}", data)
 
-        with ThreadPoolExecutor(_READS) as pool:
-            list(pool.map(copy, [name for name, token in latest.items() if token != self.token]))
+        concurrently(copy, [name for name, token in latest.items() if token != self.token], _READS)
         return [f"{self._tasks(token)}/{name}" for token, name in markers if token < self.token]
 
     def _tasks(self, token: str) -> str:

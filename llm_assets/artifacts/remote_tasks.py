@@ -23,15 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ArtifactError, CodeDiffers, StoreUnwritable
+from .errors import DISK_ERRORS, ArtifactError, CodeDiffers, StoreUnwritable
 from .input_cache import InputCache, StoredFiles
 from .inputs import Inputs
+from .objects import concurrently
 from .record import FileEntry
 from .remote_files import RemoteFiles
 from .remote_staging import STORED, RemoteStaging, write_marker
 from .source import package_digest
 from .step import Engine
-from .store import DISK_ERRORS
 
 _FETCHES = 8  # tasks whose files the builder copies at a time
 _UPLOADS = 4  # tasks whose inputs the builder stores at a time, ahead of their submission
@@ -169,8 +169,7 @@ class RemoteTasks:
             if missing:
                 self._staging.fetch(name, missing, self._folder)
 
-        with ThreadPoolExecutor(_FETCHES) as pool:
-            list(pool.map(copy, [name for name, marker in markers.items() if STORED in marker]))
+        concurrently(copy, [name for name, marker in markers.items() if STORED in marker], _FETCHES)
 
     def _task(self, work: Callable[..., None], name: str, arguments: tuple) -> RemoteTask:
         stream = io.BytesIO()

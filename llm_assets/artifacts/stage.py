@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from .artifact import Artifact
 from .checks import Check
 from .errors import ArtifactError, ExternalInputError, LeftOut, NotBuilt
 from .identity import PREDECESSOR, Identity, artifact_key
 from .inputs import Inputs
 from .source import drift
-from .store import NO_PARTITION, Artifact, Store
+from .store import NO_PARTITION, Store
 from .views import View
 
 if TYPE_CHECKING:

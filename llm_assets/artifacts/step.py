@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import pickle
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import polars as pl
 import pyarrow.parquet as pq
 
+from .artifact import Artifact
 from .errors import ArtifactError
 from .identity import Identity
 from .inputs import Inputs
 from .progress import Progress
 from .record import FileEntry, file_digest, fsync_path, write_atomic
-from .store import Artifact
 from .tables import TableInvalid, arrow_schema, polars_schema, validate
 
 if TYPE_CHECKING:
@@ -343,25 +341,17 @@ class Step:
         return {path.stem: json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
 
 
-class _PathFinder(pickle.Pickler):
-    """Finds the paths in what is sent to a worker: what it writes is not read."""
-
-    def __init__(self) -> None:
-        super().__init__(io.BytesIO(), protocol=pickle.HIGHEST_PROTOCOL)
-        self.paths: set[Path] = set()
-
-    def persistent_id(self, value: Any) -> str | None:
-        if not isinstance(value, Path):
-            return None
-        self.paths.add(value)
-        return str(value)
-
-
-def paths_in(arguments: tuple) -> set[Path]:
-    """The paths among a task's arguments, at any depth, as `remote_tasks` finds them."""
-    finder = _PathFinder()
-    finder.dump(arguments)
-    return finder.paths
+def paths_in(value: Any) -> set[Path]:
+    """The paths in a task's arguments: in sequences, sets, mappings and attributes of objects, at any depth."""
+    if isinstance(value, Path):
+        return {value}
+    if isinstance(value, Mapping):
+        members: Iterable[Any] = [*value.keys(), *value.values()]
+    elif isinstance(value, (tuple, list, set, frozenset)):
+        members = value
+    else:
+        members = getattr(value, "__dict__", {}).values()
+    return set().union(*map(paths_in, members))
 
 
 def sum_stats(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,122 +16,29 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING
 
-from .errors import ArtifactError, CorruptArtifact, StoreUnwritable
+from . import build_lock
+from .artifact import Artifact, build_order, read_artifact
+from .build_lock import Build
+from .errors import ArtifactError, CorruptArtifact, clear_disk_errors
 from .identity import Identity
 from .record import RECORD, Record, fsync_path, write_atomic
 
 if TYPE_CHECKING:
-    from .remote import Upload
+    from .remote_leftovers import Upload
     from .remote_staging import RemoteStaging
 
 NO_PARTITION = "_"
-LOCATIONS = "locations.json"
 RECIPES = ".recipes"
 CHECKS = ".checks"
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
-
-
-class Remote(Protocol):
-    """The files of an artifact that are not, or not all, on the local disk."""
-
-    @property
-    def url(self) -> str:
-        """Of the artifact."""
-        ...
-
-    def download(self, names: Iterable[str]) -> None:
-        """Copy files into the artifact's folder, those that are not there."""
-
-    def open(self, name: str) -> BinaryIO:
-        """A file to read in pieces, without a copy."""
-        ...
-
-    def forget_outdated(self) -> None:
-        """Remove copies that are no longer those of the record."""
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """An artifact. Its folder holds its files (of one at a URL, those that have been read) and its views."""
-
-    folder: Path
-    record: Record
-    remote: Remote | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def path(self) -> Path:
-        """The folder with all its files."""
-        if self.remote is not None:
-            self.remote.download(self.record.files)
-        return self.folder
-
-    @property
-    def location(self) -> str:
-        """Its folder, or its URL."""
-        return str(self.folder) if self.remote is None else self.remote.url
-
-    @property
-    def data_version(self) -> str:
-        return self.record.data_version
-
-    def file(self, name: str) -> Path:
-        """Local path of one of the record's files. Raises CorruptArtifact if it is missing."""
-        entry = self.record.files.get(name)
-        if entry is None:
-            raise CorruptArtifact(f"{self.record.key}: no file {name!r} in the record of {self.folder}")
-        if self.remote is not None:
-            self.remote.download([name])
-        path = Path(self.locations()[name]) if entry.location is not None else self.folder / name
-        if not path.exists():
-            raise CorruptArtifact(
-                f"{self.record.key}: {path} has disappeared; "
-                f"materialise {self.record.asset} again with its source in place"
-            )
-        return path
-
-    def view(self, name: str) -> Path:
-        """Path of a page or plot drawn from the artifact. The file may not have been drawn yet."""
-        return self.folder / name
-
-    def open(self, name: str) -> BinaryIO:
-        """One of the record's files, to read in pieces. Of a file at a URL, only these pieces are read."""
-        return open(self.file(name), "rb") if self.remote is None else self.remote.open(name)
-
-    def locations(self) -> dict[str, str]:
-        """Current paths of the files outside the store, by name. They may have moved since they were recorded."""
-        sidecar = self.folder / LOCATIONS
-        known = {name: entry.location for name, entry in self.record.files.items() if entry.location is not None}
-        if sidecar.exists():
-            known.update(json.loads(sidecar.read_text()))
-        return known
-
-    def relocate(self, locations: dict[str, str]) -> None:
-        """Store new paths of files outside the store. Their bytes, and so the identity, are the same."""
-        if locations and locations != self.locations():
-            write_atomic(self.folder / LOCATIONS, json.dumps(locations, indent=2, sort_keys=True).encode())
-
-    def table(self, name: str) -> list[Path]:
-        """The parquet files of a table, sorted by name."""
-        names = self.table_files(name)
-        if self.remote is not None:
-            self.remote.download(names)
-        return [self.file(file) for file in names]
-
-    def table_files(self, name: str) -> list[str]:
-        """Names of the parquet files of a table, sorted."""
-        return [file for file in sorted(self.record.files) if file.startswith(f"{name}/") and file.endswith(".parquet")]
+_LOCKS = ".locks"
 
 
 @dataclass
@@ -141,51 +48,6 @@ class RememberedRecipe:
     label: str
     folders: set[str] = field(default_factory=set)
     last_used: str = ""
-
-
-@dataclass(frozen=True)
-class Build:
-    """A build in progress: the artifact's key, the process, its start (UTC, ISO 8601), and the file that it locks.
-
-    lock: None for a build of another machine.
-    """
-
-    key: str
-    holder: str
-    since: str
-    lock: Path | None
-
-
-def build_holder(run_id: str | None) -> tuple[str, str]:
-    """What this process tells about itself to those who wait for its build: its name, and the time (UTC, ISO 8601)."""
-    process = f"process {os.getpid()} on {os.uname().nodename}"
-    return f"run {run_id[:8]} ({process})" if run_id else process, datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _holder(lock: int, path: Path) -> Build:
-    """What the holder of a lock has written about itself; it may not have done so yet."""
-    holder, key, since, *_ = [*os.pread(lock, 500, 0).decode("utf-8", "replace").split("\n"), "", "", ""]
-    return Build(key or "an artifact", holder or "another process", since, path)
-
-
-@lru_cache(maxsize=1 << 16)
-def _load_record(path: str, modified: int, size: int) -> Record:
-    """Load a record, cached while the file is unchanged: a run of 33 stages looks up 479 records."""
-    return Record.load(Path(path).read_bytes(), path)
-
-
-def read_artifact(folder: Path) -> Artifact | None:
-    """The artifact in a local folder; None if the folder has no record."""
-    record = folder / RECORD
-    try:
-        stat = record.stat()
-        return Artifact(folder, _load_record(str(record), stat.st_mtime_ns, stat.st_size))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def build_order(artifact: Artifact) -> tuple[str, str]:
-    return str(artifact.record.timings.get("finished_at", "")), artifact.record.identity
 
 
 class Store:
@@ -339,42 +201,16 @@ class Store:
 
     @contextlib.contextmanager
     def _lock(self, digest: str, key: str, on_wait: Callable[[str], None] | None, run_id: str | None) -> Iterator[None]:
-        path = self.root / ".locks" / digest[:32]
+        path = self.root / _LOCKS / digest[:32]
         with clear_disk_errors(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            waited = False
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if not waited and on_wait is not None:
-                        on_wait(_holder(lock, path).holder)
-                    waited = True
-                    time.sleep(0.1)
-            with contextlib.suppress(OSError):  # only a courtesy: the lock holds even if the disk is full
-                holder, since = build_holder(run_id)
-                os.ftruncate(lock, 0)
-                os.pwrite(lock, f"{holder}\n{key}\n{since}".encode(), 0)
+        with build_lock.held(lock, path, key, on_wait, run_id):
             yield
-        finally:
-            os.close(lock)
 
     def builds_in_progress(self) -> list[Build]:
         """The builds of this store in progress on this machine."""
-        builds = []
-        folder = self.root / ".locks"
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            lock = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                builds.append(_holder(lock, path))
-            finally:
-                os.close(lock)
-        return builds
+        return build_lock.builds_below(self.root / _LOCKS)
 
     def open_staging(self, identity: Identity) -> Path:
         """The build folder of `identity`, with the finished tasks of an interrupted build."""
@@ -460,16 +296,4 @@ class Store:
         """Remove what an interrupted build left at a URL."""
 
 
-@contextlib.contextmanager
-def clear_disk_errors(root: Path) -> Iterator[None]:
-    """Turn the operating system's write errors into StoreUnwritable, whose message says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in DISK_ERRORS:
-            file = f" ({error.filename})" if error.filename else ""
-            raise StoreUnwritable(
-                f"cannot write to the artifact store {root}: {error.strerror}{file}. Nothing was published, and "
-                "finished tasks are kept; free space or make the folder writable, then run again"
-            ) from error
-        raise
+__all__ = ["CHECKS", "NO_PARTITION", "RECIPES", "Artifact", "RememberedRecipe", "Store", "clear_disk_errors"]

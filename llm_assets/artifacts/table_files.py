@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .artifact import Artifact
 from .errors import ArtifactError
 from .materialize import Workspace
-from .store import Artifact
 from .tables import polars_schema
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from .artifact import Artifact
+from .errors import clear_disk_errors
 from .identity import fingerprint
 from .inputs import Inputs
 from .record import write_atomic
 from .source import module_file, source_digests
-from .store import Artifact, clear_disk_errors
 
 if TYPE_CHECKING:
     from .stage import Resolution, Stage

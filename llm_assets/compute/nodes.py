@@ -14,6 +14,8 @@ from dataclasses import dataclass
 # The machine that started a job, for its processes on other machines.
 STARTED_ON = "LLM_ASSETS_STARTED_ON"
 LAUNCH = "LLM_ASSETS_LAUNCH"
+# The process id of a torchrun, for the processes that it starts.
+AGENT = "LLM_ASSETS_TORCHRUN"
 # The one way of meeting that neither needs a service of its own nor a number for each machine, as `static` does.
 BACKEND = "c10d"
 # torchrun's settings with which each of several machines would train alone, or go on after an error that ends the job.

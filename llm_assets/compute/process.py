@@ -21,7 +21,7 @@ from llm_assets.model.shape import ModelError
 
 from . import PROGRESS, RESULTS
 from .jobs import Job, load_job
-from .nodes import is_where_it_started
+from .nodes import AGENT, is_where_it_started
 
 LOG_SECONDS = 10.0
 
@@ -75,14 +75,19 @@ def event_line(kind: str, values: dict[str, Any]) -> str:
     return f"{kind}: {numbers}"
 
 
-def _die_with_parent(parent: int) -> None:
-    """End this process when `parent` has ended: nothing may write into its folder after that."""
-    while True:
+def _end_with(starter: int | None, torchrun: int | None) -> None:
+    """End this process when the one that started the job has ended, or the torchrun that started this process.
+
+    Nothing may write into its folder after that. torchrun ends its processes with itself, but not if it is killed.
+    """
+    while torchrun is None or os.getppid() == torchrun:
         try:
-            os.kill(parent, 0)
+            if starter is not None:
+                os.kill(starter, 0)
         except ProcessLookupError:
-            os._exit(1)
+            break
         time.sleep(0.5)
+    os._exit(1)
 
 
 def run_job(main: Callable[[Job, Path, Reporter], None], job_type: type[Job]) -> None:
@@ -97,8 +102,10 @@ def run_job(main: Callable[[Job, Path, Reporter], None], job_type: type[Job]) ->
     job = None
     try:
         job, parent = load_job(path.read_text(), job_type)
-        if parent is not None and is_where_it_started():
-            threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
+        starter = parent if is_where_it_started() else None
+        torchrun = int(os.environ[AGENT]) if AGENT in os.environ else None
+        if starter is not None or torchrun is not None:
+            threading.Thread(target=_end_with, args=(starter, torchrun), daemon=True).start()
         main(job, path.parent, report)
     except Exception as error:
         report.error(message=error_message(error, job), errno=getattr(error, "errno", None))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import os
 import pickle
+import platform
 import re
 import socket
 import time
@@ -13,6 +15,8 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from llm_assets import __version__
 
 from .engine import GARBAGE_THRESHOLD, LocalEngine, WorkerDied
 
@@ -179,7 +183,7 @@ class _Nodes:
 
 def _new_call() -> Callable[[bytes], str | None]:
     """The function that Ray runs. As it is nested, Ray sends its code, so that it can report a node without ours."""
-    threshold = GARBAGE_THRESHOLD
+    threshold, version = GARBAGE_THRESHOLD, __version__
 
     def run_task(payload: bytes) -> str | None:
         import gc
@@ -190,9 +194,13 @@ def _new_call() -> Callable[[bytes], str | None]:
         try:
             work, arguments = pickle.loads(payload)
         except (ImportError, AttributeError) as error:
+            try:
+                from llm_assets import __version__ as installed
+            except ImportError:
+                installed = "none"
             return (
-                f"the node {socket.gethostname()} lacks this version of llm-assets ({error}); install the same, with "
-                "its dependencies, on every node"
+                f"the node {socket.gethostname()} cannot run a task of llm-assets {version}; it has {installed} "
+                f"({error}). Install the same, with its dependencies, on every node"
             )
         work(*arguments)
         return None
@@ -214,10 +222,11 @@ def connect(address: str) -> Any:
         return ray
     if address != AUTO:
         _require_answer(address)
+        _require_same_versions(ray, address)
     try:
         ray.init(address=address, logging_level="warning")
     except Exception as error:  # of several types, also for other versions of Ray or Python
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(f"cannot connect to the Ray cluster at {address}: {reason}") from error
     _names[ray.get_runtime_context().gcs_address] = address
     return ray
@@ -243,6 +252,25 @@ def _require_answer(address: str) -> None:
             f"no Ray cluster at {address}: {reason}; start its head (ray start --head), or correct "
             "LLM_ASSETS_RAY_ADDRESS"
         ) from error
+
+
+def _require_same_versions(ray: Any, address: str) -> None:
+    """Raise ClusterError, which names the versions, if the cluster has another Ray or Python.
+
+    Ray itself first asks the head for other values. One that Ray 2.50 asks for is not there with a head of 2.60, which
+    it reports after 40 seconds, without the versions. Where this look at the head fails, Ray's own error counts.
+    """
+    of_cluster = of_process = f"Ray {ray.__version__} and Python {platform.python_version()}"
+    with suppress(Exception):  # an interface inside of Ray, the same in 2.50 and 2.60
+        from ray._raylet import GcsClient
+
+        cluster = json.loads(GcsClient(address=address).internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster"))
+        of_cluster = f"Ray {cluster['ray_version']} and Python {cluster['python_version']}"
+    if of_cluster != of_process:
+        raise ClusterError(
+            f"the Ray cluster at {address} has {of_cluster}, but this process has {of_process}; install the same on "
+            "every machine"
+        )
 
 
 __all__ = ["ClusterError", "RayEngine", "connect"]

@@ -24,7 +24,7 @@ from torch.distributed.elastic.rendezvous import RendezvousConnectionError, Rend
 from torch.distributed.run import main
 
 from . import MACHINE_ENDED, MACHINE_STARTED, PROCESS_FAILED, PROGRESS
-from .nodes import Nodes
+from .nodes import AGENT, Nodes
 
 
 def rendezvous_id(job_file: Path) -> str:
@@ -76,5 +76,6 @@ def reported(progress: Path, nodes: Nodes) -> Iterator[None]:
 if __name__ == "__main__":
     _job_file = Path(sys.argv[-1])
     os.environ.setdefault("PET_RDZV_ID", rendezvous_id(_job_file))
+    os.environ[AGENT] = str(os.getpid())
     with reported(_job_file.with_name(PROGRESS), Nodes.from_environment()):
         main()

@@ -10,12 +10,13 @@ from urllib.parse import quote
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from llm_assets.artifacts.identity import EXECUTION_ONLY
+from llm_assets.host_names import normal_host
 
 from .frozen import Frozen
 from .language_tags import alpha3_of
 
 _SNAPSHOT = r"^CC-MAIN-\d{4}-\d{2}$|^[A-Za-z0-9._-]+$"
-_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")  # lengths of RFC 1035, section 2.3.4
 
 
 class SampleWeb(Frozen):
@@ -116,10 +117,7 @@ def _refuse_parent_folder(snapshot: str) -> str:
 
 def _host_name(text: str) -> str:
     """A host's name as the index has it: in lower case, and in ASCII. Raises ValueError."""
-    try:
-        host = text.strip().rstrip(".").lower().encode("idna").decode("ascii")
-    except UnicodeError:
-        host = ""
+    host = normal_host(text)
     if not _HOST.fullmatch(host):
         raise ValueError(f"{text!r} is not the name of a host or domain, such as example.org")
     return host

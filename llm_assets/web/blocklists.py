@@ -24,6 +24,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import clear_disk_errors
+from llm_assets.host_names import normal_host
 from llm_assets.recipes import Blocklists, BlocklistSource
 from llm_assets.settings import load_settings
 
@@ -31,7 +32,7 @@ from .checks import READABLE_LINES
 from .download import download
 from .errors import BlocklistError, DownloadError
 from .schemas import BlocklistDomains, BlocklistWords, MalformedLines, OptOut
-from .urls import host_of, normal_host
+from .urls import host_of
 from .warc_files import is_url
 
 OPT_OUT_FILE = "opt_out.txt"

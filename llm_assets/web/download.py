@@ -16,8 +16,8 @@ from typing import Any
 
 import requests
 
+from llm_assets.artifacts.errors import DISK_ERRORS
 from llm_assets.artifacts.record import fsync_path
-from llm_assets.artifacts.store import DISK_ERRORS
 
 from .errors import AbsentFile, DownloadError, GaveUp
 

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +63,36 @@ def find_captures(
     paths = index_files(source, folder)
     files = RemoteParquet(source.base_url, RangeReader(RetryPolicy(source.retries, source.backoff)))
     frames: list[pl.DataFrame] = []
-    count = 0
     with connect() as connection:
         connection.register_filesystem(files)
         # One thread: one connection to the server, and an object for it that is not shared.
         connection.execute("SET threads = 1; SET TimeZone = 'UTC'; SET enable_external_file_cache = false")
         for number, path in enumerate(paths, 1):
-            captures = _captures_of_file(source, path, folder, files, connection)
-            frames.append(captures)
-            count += len(captures)
+            frames.append(_captures_of_file(source, path, folder, files, connection))
+            if source.limit is not None:
+                frames = [_each_record_once(frames).head(source.limit)]
+            count = sum(map(len, frames))
             report(number, len(paths), count)
-            if source.limit is not None and count >= source.limit:
+            if count == source.limit:
                 break
-    captures = pl.concat(frames).unique(["source_file", "source_offset"], keep="first", maintain_order=True)
-    return captures if source.limit is None else captures.head(source.limit)
+    return _each_record_once(frames)
+
+
+def _each_record_once(captures: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The first capture of each record, in the order of the frames."""
+    return pl.concat(captures).unique(["source_file", "source_offset"], keep="first", maintain_order=True)
+
+
+def _first_captures(rows: duckdb.DuckDBPyRelation, limit: int) -> pl.DataFrame:
+    """The first captures of so many records, or of all. Only if records are listed twice are more rows read."""
+    captures, last = pl.DataFrame(), -1
+    while True:
+        missing = limit - len(captures)
+        more = rows.filter(f"file_row_number > {last}").order("file_row_number").limit(missing).pl()
+        captures = _each_record_once([captures, more] if len(captures) else [more])
+        if len(more) < missing or len(captures) == limit:
+            return captures
+        last = int(more["file_row_number"][-1])
 
 
 def _captures_of_file(
@@ -91,8 +107,8 @@ def _captures_of_file(
         condition = _key_condition(source)
         if condition is not None:
             rows = rows.filter(condition)
-        rows = rows.order("file_row_number")
-        captures = (rows if source.limit is None else rows.limit(source.limit)).pl()
+        limit = source.limit
+        captures = rows.order("file_row_number").pl() if limit is None else _first_captures(rows, limit)
     except duckdb.Error as error:
         url, failure = files.url_of(path), files.failure
         if isinstance(failure, AbsentFile):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-from .urls import normal_host, split_url
+from llm_assets.host_names import normal_host
+
+from .urls import split_url
 
 KeyRange = tuple[str, str]  # the first key, and the first one beyond the range
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import ipaddress
 from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
+
+from llm_assets.host_names import normal_host
 
 
 @lru_cache
@@ -26,16 +27,6 @@ def registered_domain(host: str) -> str:
     labels = host.split(".")
     is_address = ":" in host or labels[-1].isdigit()
     return host if is_address or len(labels) <= 2 else ".".join(labels[-2:])
-
-
-@lru_cache(maxsize=65_536)
-def normal_host(host: str) -> str:
-    """A host in lower case, without a trailing dot, international names in their ASCII form."""
-    host = host.strip().rstrip(".").lower()
-    if not host.isascii():
-        with contextlib.suppress(UnicodeError):
-            host = host.encode("idna").decode("ascii")
-    return host
 
 
 def split_url(url: str) -> SplitResult:

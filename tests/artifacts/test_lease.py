@@ -21,6 +21,8 @@ from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.lease import Lease, claims_folder, is_live, last_claim, new_claim
 from llm_assets.artifacts.objects import ObjectStore
 from llm_assets.artifacts.record import FileEntry, file_digest
+from llm_assets.artifacts.remote_place import ClaimedPlace
+from llm_assets.artifacts.remote_staging import ANNOUNCED
 from tests.support.object_server import BUSY, object_server
 from tests.support.toy import LETTERS, ToyRecipe, machine, make_folder
 
@@ -178,14 +180,15 @@ def test_a_builder_that_was_taken_over_leaves_the_others_artifact(tmp_path, url,
     recipe = ToyRecipe(folder=str(make_folder(tmp_path / "in")))
     slow, quick = (machine(url, tmp_path / name, recipe) for name in ("machine1", "machine2"))
     identity = slow.resolver().resolve("letters", "a").identity
-    upload = slow.store.announce
+    put = slow.store.objects.put
 
-    def hang(*arguments):
-        upload(*arguments)
-        pause(slow.store._lease(identity))
-        assert not materialize(LETTERS, "a", quick).cached
+    def hang(key, data):
+        put(key, data)
+        if key.endswith(ANNOUNCED):
+            pause(slow.store._lease(identity))
+            assert not materialize(LETTERS, "a", quick).cached
 
-    monkeypatch.setattr(slow.store, "announce", hang)
+    monkeypatch.setattr(slow.store.objects, "put", hang)
     with pytest.raises(LeaseLost, match="has taken over"):
         materialize(LETTERS, "a", slow)
     assert materialize(LETTERS, "a", slow).cached
@@ -237,7 +240,7 @@ def test_a_decision_to_publish_does_not_overwrite_a_newer_record(tmp_path, url, 
     ws = machine(url, tmp_path / "machine1", ToyRecipe(folder=str(make_folder(tmp_path / "in"))))
     with monkeypatch.context() as patch:
         patch.setattr(Lease, "release", lambda held: held._end_renewals())
-        patch.setattr(RemoteStore, "_clear_staging", lambda *arguments: None)
+        patch.setattr(ClaimedPlace, "clear_staging", lambda *arguments: None)
         artifact = materialize(LETTERS, "a", ws).artifact
         changed = change(artifact)
         patch.setattr(RemoteStore, "_claim", unclaimed)  # the last claim stays that of the dead builder

@@ -34,19 +34,6 @@ def server(monkeypatch):
     return object_server(monkeypatch)
 
 
-class VirtualTime:
-    """In place of the module `time`: it passes in pauses alone."""
-
-    def __init__(self):
-        self.seconds = 0.0
-
-    def monotonic(self):
-        return self.seconds
-
-    def sleep(self, seconds):
-        self.seconds += seconds
-
-
 @pytest.fixture
 def recipe(tmp_path):
     return ToyRecipe(folder=str(make_folder(tmp_path / "in")))
@@ -90,27 +77,40 @@ def test_a_store_that_is_busy_for_a_while_is_asked_again(server, tmp_path, recip
     assert ws.store.lookup(identity) is not None
 
 
-def test_an_outage_of_a_minute_is_waited_for_and_one_of_four_is_an_error(monkeypatch):
-    """With the limits as they are; only the pauses take no time."""
+class VirtualTime:
+    """In place of the module `time`: it passes in pauses alone."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def monotonic(self):
+        return self.seconds
+
+    def sleep(self, seconds):
+        self.seconds += seconds
+
+
+@pytest.fixture
+def virtual(monkeypatch):
+    """A store, with the limits as they are, and the time, which passes in pauses alone."""
     server, time = object_server(monkeypatch), VirtualTime()
     monkeypatch.setattr(objects, "time", time)
-    store = ObjectStore(server.new_bucket())
-    with server.fault(*BUSY, applies=lambda *_: time.seconds < 60):
+    return server, ObjectStore(server.new_bucket()), time
+
+
+@pytest.mark.parametrize(("answer", "seconds"), [(BUSY, 60), (EXPIRED, 120)])
+def test_what_passes_within_minutes_is_waited_for(virtual, answer, seconds):
+    server, store, time = virtual
+    with server.fault(*answer, applies=lambda *_: time.seconds < seconds):
         store.put("a", b"x")
-    assert 60 <= time.seconds < 60 + objects.MOST_PAUSE_SECONDS and store.get("a") == b"x"
-    time.seconds = 0
+    assert seconds <= time.seconds < seconds + objects.MOST_PAUSE_SECONDS and store.get("a") == b"x"
+
+
+def test_an_outage_of_four_minutes_is_an_error(virtual):
+    server, store, time = virtual
     with server.fault(*BUSY, applies=lambda *_: time.seconds < 240), pytest.raises(StoreUnreachable, match="503"):
         store.put("a", b"y")
     assert objects.PATIENCE_SECONDS <= time.seconds < 240
-
-
-def test_credentials_that_are_renewed_after_two_minutes_are_waited_for(monkeypatch):
-    server, time = object_server(monkeypatch), VirtualTime()
-    monkeypatch.setattr(objects, "time", time)
-    store = ObjectStore(server.new_bucket())
-    with server.fault(*EXPIRED, applies=lambda *_: time.seconds < 120):
-        store.put("a", b"x")
-    assert 120 <= time.seconds < objects.PATIENCE_SECONDS
 
 
 def test_a_claim_outlives_an_outage_in_which_its_renewal_hangs():

@@ -9,8 +9,8 @@ from llm_assets.artifacts.errors import BeingBuilt
 from llm_assets.artifacts.gc import Garbage, collect, find_garbage
 from llm_assets.artifacts.lease import Lease, claims_folder, last_claim, new_claim
 from llm_assets.artifacts.objects import ObjectStore
-from llm_assets.artifacts.remote import Upload
 from llm_assets.artifacts.remote_files import file_key, new_record_object
+from llm_assets.artifacts.remote_leftovers import Upload
 from llm_assets.artifacts.remote_removal import Claims
 from tests.support.object_server import object_server
 from tests.support.toy import LETTERS, ToyRecipe, machine, make_folder

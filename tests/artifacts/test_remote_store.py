@@ -18,7 +18,8 @@ from llm_assets.artifacts.identity import recipe_label
 from llm_assets.artifacts.lease import Lease
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
 from llm_assets.artifacts.objects import ObjectStore
-from llm_assets.artifacts.record import FileEntry, data_version, file_digest
+from llm_assets.artifacts.old_layout import CONVERSION, convert
+from llm_assets.artifacts.record import RECORD, FileEntry, data_version, file_digest
 from tests.support.object_server import DENIED, object_server
 from tests.support.toy import GRAPH, LETTERS, TOTAL, ToyRecipe, letters_task, machine, make_folder, workspace
 
@@ -73,7 +74,8 @@ def test_records_are_read_once_and_by_one_request_on_a_new_machine(server, tmp_p
     url = server.new_bucket()
     build_all(machine(url, tmp_path / "machine1", recipe))
     assert len(list(RemoteStore(url, tmp_path / "machine2").artifacts())) == 3  # which leaves the shared index
-    for cache, requests in (("machine2", 1), ("machine3", 2)):  # a listing; a listing and the shared index
+    # A listing; on a new machine also whether an old store is half converted, and the shared index.
+    for cache, requests in (("machine2", 1), ("machine3", 3)):
         server.requests.clear()
         assert len(list(RemoteStore(url, tmp_path / cache).artifacts())) == 3
         assert len(server.requests) == requests
@@ -300,15 +302,15 @@ def test_a_deletion_that_was_killed_is_finished_by_the_next_try(server, tmp_path
     assert artifact.file("letters/file0.parquet").exists()
     with monkeypatch.context() as patch:
         patch.setattr(Lease, "release", lambda held: held._end_renewals())
-        delete = ObjectStore.delete
+        delete = ObjectStore._delete
 
         def die(objects, keys):
             """Remove one object, and end if it was one of several."""
-            delete(objects, list(keys)[:1])
-            if len(list(keys)) > 1:
+            delete(objects, keys[:1])
+            if len(keys) > 1:
                 raise KeyboardInterrupt
 
-        patch.setattr(ObjectStore, "delete", die)
+        patch.setattr(ObjectStore, "_delete", die)
         with pytest.raises(KeyboardInterrupt):
             ws.store.delete(artifact)
     assert len(ws.store.objects.list("letters")) == 3 and artifact.folder.exists()
@@ -345,17 +347,52 @@ def test_a_note_that_another_machine_removed_is_written_again(server, tmp_path, 
     assert len(ws.store.objects.list(".recipes")) == 3
 
 
-def test_the_layout_of_version_0_1_is_converted(server, tmp_path, recipe):
+def store_as_version_0_1(artifacts, local, url):
+    """Upload the artifacts of a local store as version 0.1 did: each record beside the data."""
+    store = ObjectStore(url)
+    for artifact in artifacts:
+        place = artifact.folder.relative_to(local).as_posix()
+        for name in artifact.record.files:
+            store.upload(artifact.file(name), f"{place}/data-abc/{name}")
+        envelope = {"data": "data-abc", "record": artifact.record.model_dump(mode="json")}
+        store.put(f"{place}/artifact.json", json.dumps(envelope).encode())
+
+
+def test_the_layout_of_version_0_1_is_converted_though_a_conversion_is_killed(server, tmp_path, recipe, monkeypatch):
+    url, create = server.new_bucket(), ObjectStore.create
+    local = build_all(workspace(tmp_path / "local", recipe))
+    store_as_version_0_1(local.values(), tmp_path / "local", url)
+
+    def die(objects, key, data):
+        if key.startswith(".records/words"):
+            raise KeyboardInterrupt
+        return create(objects, key, data)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ObjectStore, "create", die)
+        list(RemoteStore(url, tmp_path / "killed").artifacts())
+    converted = {item.key.split("/")[1] for item in ObjectStore(url).list(".records")}
+    assert converted == {"letters", "total"}
+    for folder in ("killed", "another"):
+        artifacts = {artifact.record.asset: artifact for artifact in RemoteStore(url, tmp_path / folder).artifacts()}
+        assert {name: contents(artifact) for name, artifact in artifacts.items()} == {
+            name: contents(artifact) for name, artifact in local.items()
+        }
+    assert materialize(TOTAL, None, machine(url, tmp_path / "another", recipe)).cached
+    assert ObjectStore(url).get(CONVERSION) is None
+
+
+def test_a_record_that_a_conversion_has_written_is_not_written_again(server, tmp_path, recipe):
+    """Another machine may have changed the artifact since."""
     url = server.new_bucket()
     artifact = materialize(LETTERS, "a", workspace(tmp_path / "local", recipe)).artifact
-    place = artifact.path.relative_to(tmp_path / "local").as_posix()
+    store_as_version_0_1([artifact], tmp_path / "local", url)
     store = ObjectStore(url)
-    for name in artifact.record.files:
-        store.upload(artifact.file(name), f"{place}/data-abc/{name}")
-    envelope = {"data": "data-abc", "record": artifact.record.model_dump(mode="json")}
-    store.put(f"{place}/artifact.json", json.dumps(envelope).encode())
-    outcome = materialize(LETTERS, "a", machine(url, tmp_path / "machine", recipe))
-    assert outcome.cached and contents(outcome.artifact) == contents(artifact)
+    (record,) = [item.key for item in store.list("letters") if item.key.endswith(RECORD)]
+    store.put(f".records/{record.removesuffix('/' + RECORD)}.json", b"changed")
+    store.put(CONVERSION, b"")
+    convert(store, has_records=True)
+    assert [store.get(item.key) for item in store.list(".records")] == [b"changed"]
 
 
 def test_an_artifact_that_was_changed_in_place_is_read_again_on_other_machines(server, tmp_path, recipe):

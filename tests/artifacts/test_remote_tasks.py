@@ -1,23 +1,26 @@
 """Tasks on machines without the builder's disk: what they fetch, store and refuse, with an engine in this process."""
 
 import fcntl
+import io
 import os
 import pickle
 import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
-from llm_assets.artifacts import ArtifactError, CodeDiffers, Graph, RemoteStore, Stage, Task, Workspace, materialize
+from llm_assets.artifacts import ArtifactError, CodeDiffers, Graph, RemoteStore, Task, Workspace, materialize
 from llm_assets.artifacts.input_cache import FOLDER, UNUSED_SECONDS, InputCache, StoredFiles
 from llm_assets.artifacts.objects import ObjectStore
 from llm_assets.artifacts.record import FileEntry, file_digest
-from llm_assets.artifacts.remote_tasks import RemoteTasks, run_remote_task
+from llm_assets.artifacts.remote_tasks import RemoteTasks, _Writer, run_remote_task
+from llm_assets.artifacts.step import paths_in
 from llm_assets.compute import LocalEngine
-from tests.support.toy import LETTERS, Letters, ToyRecipe, WordsConfig, make_folder, workspace
+from tests.support.toy import LETTERS, WORDS, Letters, ToyRecipe, WordsConfig, make_folder, workspace
 
 
 class DistantEngine(LocalEngine):
@@ -64,17 +67,11 @@ def build_copies(step, config: WordsConfig) -> None:
         task.table("letters", Letters).append({"name": " ".join(notes), "letters": count, "doc_id": "summary"})
 
 
-COPIES = Stage(
+COPIES = replace(
+    WORDS,
     name="copies",
-    group="toy",
     description="The rows of letters, with words of files that the builder wrote.",
     build=build_copies,
-    code_version="1",
-    config=lambda recipe, _: WordsConfig(factor=recipe.factor),
-    per_crawl=True,
-    inputs=("letters",),
-    tables={"letters": Letters},
-    main_table="letters",
     libraries=("polars",),
 )
 GRAPH = Graph([LETTERS, COPIES])
@@ -192,6 +189,18 @@ def test_a_path_that_does_not_exist_is_named(distant, tmp_path):
     tasks = RemoteTasks(None, tmp_path, inputs, ())
     with pytest.raises(ArtifactError, match=r"/absent\.txt: a task reads it, but it is neither an input nor on this"):
         list(tasks.run(distant.engine, copy_task, {"name": (tmp_path / "absent.txt",)}, {}))
+
+
+def test_the_files_that_a_task_reads_are_found_wherever_its_arguments_have_their_paths(tmp_path):
+    paths, travelling = [tmp_path / name for name in "abcd"], set()
+    arguments = (
+        "text",
+        {paths[0]: (1, paths[1])},
+        SimpleNamespace(files=[{paths[2]}], more=ToyRecipe(folder="x")),
+        paths[3],
+    )
+    _Writer(io.BytesIO(), lambda path: travelling.add(path) or "stored").dump(arguments)
+    assert paths_in(arguments) == travelling == set(paths)
 
 
 def stored(objects, name, data):

@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from llm_assets.artifacts import RemoteStore, materialize
+from llm_assets.artifacts import materialize
 from llm_assets.artifacts.lease import Lease
 from llm_assets.artifacts.purge import Takedown, Takedowns
+from llm_assets.artifacts.remote_place import ClaimedPlace
 from llm_assets.cli.takedown_purge import remove_artifacts
 from tests.support.toy import LETTERS, WORDS, ToyRecipe, machine, make_folder
 
@@ -20,7 +21,7 @@ def test_nothing_of_a_killed_deletion_or_build_remains(tmp_path, monkeypatch):
         patch.setattr(Lease, "publish", None)
         with pytest.raises(TypeError):
             materialize(WORDS, "a", ws)  # has uploaded its files
-        patch.setattr(RemoteStore, "_clear_staging", None)
+        patch.setattr(ClaimedPlace, "clear_staging", None)
         with pytest.raises(TypeError):
             ws.store.delete(artifact)
     takedown = Takedown(rule="site.example", began="2026-11-25", removed={artifact.record.short_id: "letters/a"})

@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+import llm_assets
 from llm_assets.compute import LocalEngine, RayEngine, ray_engine
 from llm_assets.compute.engines import open_engine
 from llm_assets.settings import load_settings
@@ -96,4 +97,9 @@ def test_a_node_without_this_code_reports_it(monkeypatch):
     payload = pickle.dumps((module.work, ()))
     assert ray_engine._new_call()(payload) is None
     monkeypatch.delitem(sys.modules, "only_here")
-    assert "lacks this version of llm-assets (No module named 'only_here')" in ray_engine._new_call()(payload)
+    run_task = ray_engine._new_call()
+    with monkeypatch.context() as patch:
+        patch.setattr(llm_assets, "__version__", "0.0.9")
+        assert f"llm-assets {ray_engine.__version__}; it has 0.0.9 (No module named 'only_here')" in run_task(payload)
+    monkeypatch.setitem(sys.modules, "llm_assets", None)
+    assert "it has none (No module named 'only_here'). Install the same" in run_task(payload)

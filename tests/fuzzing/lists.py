@@ -6,10 +6,10 @@ import gzip
 import io
 import tarfile
 
+from llm_assets.host_names import normal_host
 from llm_assets.web.blocklists import _PARSERS, BadLine, open_lines, parse_lines, parse_opt_out, readable_rules
 from llm_assets.web.errors import BlocklistError
 from llm_assets.web.opt_out import OptOutRules
-from llm_assets.web.urls import normal_host
 
 from .archives import stored
 from .targets import Target

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from scrapy.http import Response
 
+from llm_assets.host_names import normal_host
 from llm_assets.warc import Capture
 from llm_assets.web.capture_index import split_content_type
 from llm_assets.web.crawler.robots import RobotsMiddleware
@@ -14,7 +15,7 @@ from llm_assets.web.crawler.scope import in_scope
 from llm_assets.web.crawler.sitemaps import read_sitemap
 from llm_assets.web.opt_out_signals import content_signals, page_signals, policy_of, rule_for, tdm_rules
 from llm_assets.web.robots_directives import header_directives
-from llm_assets.web.urls import doc_id, host_of, normal_host, registered_domain, without_fragment
+from llm_assets.web.urls import doc_id, host_of, registered_domain, without_fragment
 
 from .targets import Target
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from llm_assets.compute import launch
 from llm_assets.compute.jobs import dump_job
 from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.attention import document_mask
@@ -100,30 +101,27 @@ def test_bf16_on_a_cpu_learns_like_fp32(corpus, uninterrupted, tmp_path, monkeyp
     assert half != full and half == pytest.approx(full, abs=0.1)
 
 
-def test_two_processes_train_on_the_same_sequences_as_one(corpus, uninterrupted, tmp_path):
-    run_job(MODULE, job(corpus, micro_batch_size=2), tmp_path, lambda event: None, processes=2)
-    ours, alone = (
-        [json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()]
-        for folder in (tmp_path, uninterrupted[0])
-    )
-    assert ours == pytest.approx(alone, abs=2e-3)
-    ours, alone = (
-        [event["loss"] for event in saved_events(folder) if event["kind"] == "validation"]
-        for folder in (tmp_path, uninterrupted[0])
-    )
-    assert len(ours) == 4 and ours == pytest.approx(alone, abs=2e-3)  # each process validates its share
+@contextlib.contextmanager
+def two_machines(monkeypatch):
+    """Meanwhile, jobs run under two torchruns that meet at an address, as on two machines."""
+    with monkeypatch.context() as patch:
+        program = PROJECT / "tests" / "support" / "every_node.py"
+        patch.setenv("LLM_ASSETS_LAUNCH", f"{sys.executable} {program}")
+        patch.setenv("PET_RDZV_ENDPOINT", f"127.0.0.1:{free_port()}")
+        for name, value in {"NNODES": "2", "RDZV_BACKEND": "c10d", "LOCAL_ADDR": "127.0.0.1"}.items():
+            patch.setenv(f"PET_{name}", value)
+        yield
 
 
-def kill_rank(rank, folder, step):
-    """A launcher that kills the job's process of this rank (SIGKILL) once the checkpoint of `step` is saved."""
+def kill_after(folder, step, find):
+    """A launcher that kills a process (SIGKILL), whose id `find` returns, once the checkpoint of `step` is saved."""
 
     def launch(command, environment):
         with subprocess.Popen(command, env=environment) as process:
             while process.poll() is None and not (folder / f"step-{step:08d}").exists():
                 time.sleep(0.01)
             if process.poll() is None:
-                [pid] = processes_of(folder / "job.json", rank)
-                os.kill(pid, signal.SIGKILL)
+                os.kill(find(), signal.SIGKILL)
             return process.wait()
 
     return launch
@@ -138,28 +136,50 @@ def processes_of(job_file, rank):
                 yield int(path.name)
 
 
+def torchrun_of(job_file, rank):
+    """Id of the torchrun that has started the job's process of this rank."""
+    [pid] = processes_of(job_file, rank)
+    return int(re.search(r"^PPid:\s*(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1])
+
+
+def losses_of(folder):
+    """The losses of all steps, and those of the validations."""
+    curve = [json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()]
+    return curve, [event["loss"] for event in saved_events(folder) if event["kind"] == "validation"]
+
+
+def assert_same_losses(folder, other):
+    (curve, validations), (other_curve, other_validations) = losses_of(folder), losses_of(other)
+    assert len(curve) == 30 and curve == pytest.approx(other_curve, abs=2e-3)
+    assert len(validations) == 4 and validations == pytest.approx(other_validations, abs=2e-3)
+
+
 def test_a_process_of_two_machines_is_killed_and_one_process_continues(corpus, uninterrupted, tmp_path, monkeypatch):
     """Two machines with two processes each meet at an address; then one process continues from their checkpoint."""
-    program = PROJECT / "tests" / "support" / "every_node.py"
-    monkeypatch.setenv("LLM_ASSETS_LAUNCH", f"{sys.executable} {program}")
-    for name, value in {"NNODES": "2", "RDZV_BACKEND": "c10d", "LOCAL_ADDR": "127.0.0.1"}.items():
-        monkeypatch.setenv(f"PET_{name}", value)
-    monkeypatch.setenv("PET_RDZV_ENDPOINT", f"127.0.0.1:{free_port()}")
-    whole, events = job(corpus, micro_batch_size=2), []
-    launcher = kill_rank(3, tmp_path, 21)
+    whole, events, job_file = job(corpus, micro_batch_size=2), [], tmp_path / "job.json"
+    launcher = kill_after(tmp_path, 21, lambda: next(processes_of(job_file, 3)))
     host = re.escape(socket.gethostname())
     cause = rf"process 3 on {host} was killed by SIGKILL .*checkpoint of step (21|28) is kept"
-    with pytest.raises(JobFailed, match=cause):
+    with two_machines(monkeypatch), pytest.raises(JobFailed, match=cause):
         run_job(MODULE, whole, tmp_path, events.append, processes=4, launcher=launcher)
     assert events[0]["processes"] == 4
-    for name in ("NNODES", "RDZV_BACKEND", "LOCAL_ADDR", "RDZV_ENDPOINT"):
-        monkeypatch.delenv(f"PET_{name}")
     run_job(MODULE, whole, tmp_path, events.append)
-    ours, alone = (
-        [json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()]
-        for folder in (tmp_path, uninterrupted[0])
-    )
-    assert len(ours) == 30 and ours == pytest.approx(alone, abs=2e-3)
+    assert_same_losses(tmp_path, uninterrupted[0])
+
+
+def test_a_torchrun_of_two_machines_is_killed_and_four_processes_continue(corpus, uninterrupted, tmp_path, monkeypatch):
+    """Its process ends with it, which ends that of the other machine; four processes on one machine finish."""
+    monkeypatch.setattr(launch, "MACHINES_SECONDS", 0.1)
+    whole, events, job_file = job(corpus, micro_batch_size=2), [], tmp_path / "job.json"
+    launcher = kill_after(tmp_path, 14, lambda: torchrun_of(job_file, 1))
+    host = re.escape(socket.gethostname())
+    cause = rf"torchrun on {host} has not reported its end.*checkpoint of step (14|21|28) is kept"
+    with two_machines(monkeypatch), pytest.raises(JobFailed, match=cause):
+        run_job(MODULE, whole, tmp_path, events.append, processes=2, launcher=launcher)
+    assert [*processes_of(job_file, 0), *processes_of(job_file, 1)] == []
+    run_job(MODULE, whole, tmp_path, events.append, processes=4)
+    assert [event["processes"] for event in events if event["kind"] == "started"] == [2, 4]
+    assert_same_losses(tmp_path, uninterrupted[0])
 
 
 @torch.no_grad()

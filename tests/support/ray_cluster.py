@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -33,11 +35,23 @@ class RayCluster:
         """The folder in which a node's workers keep copies of inputs, and run tasks."""
         return self.folder / name / f"llm-assets-{os.getuid()}"
 
-    def add_node(self, memory: int = NODE_MEMORY) -> str:
-        """Start a node. memory: bytes that it offers to tasks."""
+    def has_task(self, name: str) -> bool:
+        """Whether a worker of a node runs a task: it holds the lock of the task's folder."""
+        for path in (self.cache(name) / ".locks").glob("task-*"):
+            with suppress(FileNotFoundError), path.open() as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+        return False
+
+    def add_node(self, memory: int = NODE_MEMORY, python_path: str | None = None) -> str:
+        """Start a node. memory: bytes that it offers to tasks. python_path: of its workers, in place of the others'."""
         name = f"node{len(self.names)}"
         (self.folder / name).mkdir()
         environment = {**self.environment, "TMPDIR": str(self.folder / name)}
+        if python_path is not None:
+            environment["PYTHONPATH"] = python_path
         self.address = self._starter.submit(_start_node, name, environment, memory).result()
         self.names.append(name)
         return name

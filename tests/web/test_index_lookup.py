@@ -91,6 +91,15 @@ def test_a_limit_takes_the_first_captures_and_does_not_search_further(tmp_path):
         assert {request.path for request in server.requests[searched:]} == {PATHS, f"/{index_file(0)}"}
 
 
+@pytest.mark.parametrize("limit", [5, 20, 60])
+def test_a_limit_counts_records_and_not_how_often_the_index_lists_them(tmp_path, limit):
+    """Three files of the index with 16 records each, listed three times."""
+    rows = archive_rows()
+    with FileServer(archive_files() | index_of(row for row in rows for _ in range(3))) as server:
+        urls = urls_found(server, tmp_path, index_files=3, limit=limit)
+    assert urls == [row["url"] for row in sorted(rows, key=lambda row: row["url_surtkey"])][:limit]
+
+
 def test_the_files_to_search_are_chosen_by_their_names(tmp_path):
     with FileServer(archive_files()) as server:
         captures = find_captures(selection(server, index_files=1), tmp_path / "1")
