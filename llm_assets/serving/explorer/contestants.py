@@ -13,12 +13,11 @@ from llm_assets.preference.arena import Comparison, Contestant
 from ..checkpoints import Checkpoints
 from ..errors import ApiError
 from ..protocol import ChatMessage, ChatRequest
-from .reading import Reader
+from .reading import HOUR, Reader
 
 # The answer to a request, as ``/v1/chat/completions`` gives it.
 ChatAnswer = Callable[[Request, ChatRequest], Coroutine[Any, Any, dict[str, Any]]]
 WEIGHTS = "*.safetensors"
-HOUR = 3600.0
 DIGITS = 16  # of the digest that stands for the identity of a folder outside the store
 
 

@@ -62,10 +62,9 @@ def add_rank(
     async def fresh(request: Request, body: FreshRequest) -> ComparisonBody:
         """A model answers a question twice, for a vote within the hour."""
         model = await reader.run(partial(contestant, reader, checkpoints, body.model))
-        asked = chat_request(
-            body.question, model=model.name, n=2, max_tokens=body.max_tokens, temperature=body.temperature
-        )
-        comparison = comparison_of(body.question, texts_of(await answer(request, asked)), (model, model))
+        sampling = {"n": 2, "max_tokens": body.max_tokens, "temperature": body.temperature}
+        answers = await answer(request, chat_request(body.question, model=model.name, **sampling))
+        comparison = comparison_of(body.question, texts_of(answers), (model, model))
         return ComparisonBody.of(opened.add(comparison), comparison)
 
     @router.post("/rank/votes", status_code=201)

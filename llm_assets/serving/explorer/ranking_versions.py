@@ -53,7 +53,12 @@ class RankingsBuilds:
         problem = ""
         try:
             ended = subprocess.run(
-                self.command(), stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=environment,
+                check=False,
+                start_new_session=True,  # Ctrl-C stops the server alone
             )
             if ended.returncode:
                 problem = _reason(ended.stderr.decode(errors="replace")) or f"exit code {ended.returncode}"

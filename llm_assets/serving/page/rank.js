@@ -124,7 +124,8 @@ class Rank {
     const model = this.fresh.model.value;
     if (!model) throw new Error("No chat model is built.");
     announce("The model is answering twice.");
-    const { comparison, first, second } = await postJson("api/rank/fresh", { question, model, max_tokens: MOST_TOKENS });
+    const body = { question, model, max_tokens: MOST_TOKENS };
+    const { comparison, first, second } = await postJson("api/rank/fresh", body);
     const done = () => {
       this.pair.replaceChildren(element("p", { class: "soft" }, "The vote is stored. Ask the next question."));
       this.fresh.question.focus();
@@ -175,7 +176,11 @@ class Rank {
   }
 
   drawState({ pairs, labellers, agreement, version, state, reason, guidelines }) {
-    const columns = [{ title: "Labeller" }, { title: "Rankings", numeric: true }, { title: "Read by the recipe" }];
+    const columns = [
+      { title: "Labeller", heads: true },
+      { title: "Rankings", numeric: true },
+      { title: "Read by the recipe" },
+    ];
     const rows = labellers.map(({ labeller, rankings, is_read: isRead }) => [
       labeller,
       number(rankings),

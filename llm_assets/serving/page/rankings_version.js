@@ -9,7 +9,7 @@ export class RankingsVersion {
   // onbuilt(): is called when a build has ended.
   constructor(onbuilt) {
     this.onbuilt = onbuilt;
-    this.facts = element("div");
+    this.facts = element("div", { class: "breakable" });
     this.buildButton = button("Build new version", () => this.build());
     this.node = element(
       "section",
@@ -29,7 +29,7 @@ export class RankingsVersion {
       element("p", {}, versionText(version)),
       element("p", {}, refusal ? `The recipe does without: ${refusal}.` : votes),
       state === "cached" || refusal ? "" : element("p", { class: "soft" }, `human_rankings ${reason}`),
-      element("p", { class: "soft" }, "A build is a run of Dagster: ", element("a", { href: dagster }, "human_rankings")),
+      element("p", { class: "soft" }, "In Dagster: ", element("a", { href: dagster }, "human_rankings")),
     ];
     if (isRunning) lines.push(element("p", {}, "The next version is being built…"));
     if (build.state === "failed") lines.push(element("p", { class: "failed" }, `The build failed: ${build.problem}`));
