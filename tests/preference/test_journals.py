@@ -10,11 +10,13 @@ from llm_assets.artifacts import Graph, Store, Workspace, materialize
 from llm_assets.artifacts.errors import LeftOut
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.tables import read_table
+from llm_assets.cli.takedown_purge import remove_rankings
 from llm_assets.compute import LocalEngine
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
 from llm_assets.preference.journals import journals, journals_of_versions, unread_votes, vote_rows
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.preference.ranking_files import ARENA, add_line, add_ranking, rankings_file, replace_lines
+from llm_assets.preference.response_pairs import pair_digest
 from llm_assets.recipes import Recipe
 from llm_assets.recipes.preference import HumanRankings, RankingFile
 from llm_assets.settings import load_settings
@@ -146,3 +148,11 @@ def test_models_that_are_none_are_empty(data, models):
     (row,) = read_table(artifact.table("votes")).iter_rows(named=True)
     assert row["second_model"] == row["second_identity"] == row["at"] == ""
     assert "arena_ratings" not in artifact.record.rows
+
+
+def test_a_takedown_removes_votes_of_the_arena_too(data):
+    vote(data, "ann", 13)
+    vote(data, "ann", 13, folder=ARENA)
+    vote(data, "ann", 2, folder=ARENA)
+    remove_rankings(load_settings(), ["Who is 13?"])
+    assert [row["pair"] for row in vote_rows(journals(data))] == [pair_digest(*pair(2).values())]
