@@ -173,7 +173,7 @@ def test_agreement_and_guidelines_are_at_hand(view, server):
             if question in ranked:
                 break
         page.get_by_text("of 1 comparison (by").wait_for()
-        page.get_by_text("human_rankings would build").wait_for()
+        page.get_by_text("not in it yet").wait_for()
         page.locator("summary", has_text="Guidelines").click()
         assert page.get_by_role("heading", name="identity: who it is").is_visible()
         assert not serious_faults(page)

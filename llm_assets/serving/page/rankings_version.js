@@ -28,7 +28,7 @@ export class RankingsVersion {
     const lines = [
       element("p", {}, versionText(version)),
       element("p", {}, refusal ? `The recipe does without: ${refusal}.` : votes),
-      state === "cached" || refusal ? "" : element("p", { class: "soft" }, `human_rankings ${reason}`),
+      state === "cached" || refusal || unread ? "" : element("p", { class: "soft" }, `human_rankings ${reason}`),
       element("p", { class: "soft" }, "In Dagster: ", element("a", { href: dagster }, "human_rankings")),
     ];
     if (isRunning) lines.push(element("p", {}, "The next version is being built…"));
