@@ -82,8 +82,8 @@ def server(project, settings_of_project):
 def fresh(url):
     """Two different answers of the model, which with random weights are empty or the same now and then."""
     while True:
-        asked = {"question": "Who lives here?", "max_tokens": 12, "temperature": 1.5}
-        response = requests.post(f"{url}/api/rank/fresh", json=asked, timeout=60)
+        body = {"question": "Who lives here?", "max_tokens": 12, "temperature": 1.5}
+        response = requests.post(f"{url}/api/rank/fresh", json=body, timeout=60)
         if response.status_code == 201:
             return response.json()
         assert response.status_code == 409, response.text
