@@ -42,12 +42,13 @@ class FileRow:
     problem: str = ""
 
 
-def read_rows(path: Path, columns: Iterable[str] | None = None) -> Iterator[FileRow]:
+def read_rows(path: Path, columns: Iterable[str] | None = None, size: int | None = None) -> Iterator[FileRow]:
     """Read every row of a file, in order. Blank lines are no rows.
 
-    columns: those of a Parquet file to read, if it has them; None reads all. Values are those of JSON, or what pyarrow
-    makes of a Parquet value. Raises RowFileError if the file is missing, its name has none of the `ENDINGS`, or it is
-    no Parquet file. Where a compressed file breaks off, the last row is a problem.
+    columns: those of a Parquet file to read, if it has them; None reads all. size: bytes of a JSONL file to read, which
+    end with a line; None reads all. Values are those of JSON, or what pyarrow makes of a Parquet value. Raises
+    RowFileError if the file is missing, its name has none of the `ENDINGS`, or it is no Parquet file. Where a
+    compressed file breaks off, the last row is a problem.
     """
     if not path.is_file():
         raise RowFileError(f"{path.absolute()}: no such file")
@@ -55,7 +56,7 @@ def read_rows(path: Path, columns: Iterable[str] | None = None) -> Iterator[File
         raise RowFileError(
             f"{path}: the name ends with neither {', '.join(ENDINGS[:-1])} nor {ENDINGS[-1]}; convert the file"
         )
-    return _parquet_rows(path, columns) if path.suffix == ".parquet" else _json_rows(path)
+    return _parquet_rows(path, columns) if path.suffix == ".parquet" else _json_rows(path, size)
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -64,10 +65,10 @@ def _open(path: Path) -> IO[bytes]:
     return zstd.open(path, "rb") if path.suffix == ".zst" else path.open("rb")
 
 
-def _json_rows(path: Path) -> Iterator[FileRow]:
+def _json_rows(path: Path, size: int | None) -> Iterator[FileRow]:
     with _open(path) as file:
         number = 0
-        while True:
+        while size is None or file.tell() < size:
             number += 1
             try:
                 line = file.readline(MAX_LINE_BYTES)

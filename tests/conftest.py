@@ -57,6 +57,7 @@ SLOW_MODULES = (
     "tests.serving.test_page_explorer",
     "tests.serving.test_explorer",
     "tests.serving.test_page_votes",
+    "tests.serving.test_rankings_version",
     "tests.preference.test_dpo",
     "tests.preference.test_training",
     "tests.preference.test_stages",

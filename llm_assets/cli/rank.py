@@ -10,10 +10,20 @@ from typing import Any
 import click
 
 from llm_assets.graph import open_workspace
-from llm_assets.preference.ranking_files import add_ranking, in_order, pairs_to_rank, ranked_by
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS, counted_journals, without_rankings
+from llm_assets.preference.ranking_files import (
+    add_ranking,
+    in_order,
+    models_of_pairs,
+    pairs_of,
+    ranked_by,
+    rankings_file,
+    stage_of_pairs,
+)
+from llm_assets.recipes import Recipe
 from llm_assets.settings import load_settings
 
-from .options import recipe_option
+from .options import recipe_option, with_chosen_recipe
 
 PREFERENCES = {"1": "first", "2": "second", "t": "tie"}  # by key
 
@@ -46,8 +56,10 @@ def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: 
 
     Press 1 or 2 for the better answer, t for a tie, s to skip the pair, q to quit.
     """
-    pairs = pairs_to_rank(open_workspace(recipe), adversarial)
-    target = path or load_settings().data / "rankings" / f"{labeller}.jsonl"
+    workspace, data = open_workspace(recipe), load_settings().data
+    artifact = workspace.resolver().artifact(stage_of_pairs(adversarial), None)
+    pairs, models = pairs_of(artifact), models_of_pairs(workspace, artifact)
+    target = path or rankings_file(data, labeller)
     ranked = ranked_by(target, labeller)
     unranked = in_order([pair for pair in pairs if pair["pair"] not in ranked], seed)
     if not unranked:
@@ -59,9 +71,21 @@ def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: 
         if key == "q":
             break
         if key in PREFERENCES:
-            add_ranking(target, pair, PREFERENCES[key], labeller)
+            add_ranking(target, pair, PREFERENCES[key], labeller, models)
             added += 1
-    click.echo(f"\n{added} rankings by {labeller} added to {target}; name it in human_rankings.files")
+    click.echo(f"\n{added} rankings by {labeller} added to {target}; {what_next(target, workspace.recipe, data)}")
+
+
+def what_next(file: Path, recipe: Recipe, data: Path) -> str:
+    """How the rankings of a file get into a version of `human_rankings`."""
+    settings = recipe.human_rankings
+    files = [Path(named.path).expanduser() for named in settings.files]
+    files += [journal.path for journal in counted_journals(settings, data)]
+    if file.resolve() not in {path.resolve() for path in files}:
+        return f"recipe {recipe.name} does not read this file: name it in human_rankings.files"
+    if (reason := without_rankings(recipe)) is not None:
+        return reason
+    return with_chosen_recipe(f"build them into the data: llm-assets run --select {HUMAN_RANKINGS.name}")
 
 
 def ask_preference(pair: Mapping[str, Any]) -> str:

@@ -208,7 +208,7 @@ def announce_simulated(workspace: Workspace) -> None:
     if workspace.recipe.human_rankings.simulated is not None:
         click.echo(
             f"recipe {workspace.recipe.name} sets human_rankings.simulated: a written rule ranks answers in place of "
-            "people. None instead takes only the rankings of human_rankings.files"
+            "people. None instead takes only votes (human_rankings.votes) and human_rankings.files"
         )
 
 

@@ -92,7 +92,7 @@ def serve(
             result_tokens=settings.result_tokens,
             **limits,  # type: ignore[arg-type]
         )
-        server = uvicorn_server(open_service(chosen, tools, allowed, address), address)
+        server = uvicorn_server(open_service(chosen, tools, allowed, address, recipe), address)
         listening = address.listen()
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"

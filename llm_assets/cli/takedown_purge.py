@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -30,6 +31,7 @@ from llm_assets.artifacts.text_search import (
     text_pieces,
 )
 from llm_assets.model.encoding import Encoding
+from llm_assets.preference.ranking_files import ARENA, ranking_files, replace_lines
 from llm_assets.settings import Settings
 from llm_assets.web.blocklists import add_opt_out
 from llm_assets.web.taken_down import blank_interrupted, holds_records, move_to_new_inputs, take_down
@@ -224,13 +226,10 @@ def rewrite_crawls(plan: Plan, workspace: Workspace, takedown: Takedown, takedow
 
 
 def remove_rankings(settings: Settings, pieces: list[str]) -> None:
-    """Remove rankings of answers that quote the pages from the files that `llm-assets rank` writes."""
-    for path in sorted((settings.data / "rankings").glob("*.jsonl")):
-        lines = path.read_bytes().splitlines(keepends=True)
-        remaining = lines_not_containing(pieces, lines)
-        if len(remaining) < len(lines):
-            write_atomic(path, b"".join(remaining))
-            click.echo(f"{path}: removed {len(lines) - len(remaining)} rankings that quote these pages")
+    """Remove votes on answers that quote the pages from the files that `llm-assets rank` and the server write."""
+    for path in (*ranking_files(settings.data), *ranking_files(settings.data, ARENA)):
+        if removed := replace_lines(path, partial(lines_not_containing, pieces)):
+            click.echo(f"{path}: removed {removed} rankings that quote these pages")
 
 
 def files_below(*folders: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from llm_assets.evaluation.bradley_terry import Battle, Rating, ratings
 
 from .open_prompts import PreferenceError
-from .preference_files import PREFERRED, read_rankings
+from .preference_files import read_rankings
 from .ranking_files import ARENA, BOTH_BAD, add_ranking, ranking_files, rankings_file
 from .response_pairs import pair_digest
 
@@ -49,9 +49,13 @@ class Comparison:
 
 
 class OpenComparisons:
-    """Comparisons that wait for their votes. Safe to call from several threads."""
+    """Comparisons that wait for their votes. Safe to call from several threads.
 
-    def __init__(self) -> None:
+    folder: in which votes are stored, ARENA or RANKINGS.
+    """
+
+    def __init__(self, folder: str = ARENA) -> None:
+        self.folder = folder
         self._open: dict[str, tuple[float, Comparison]] = {}
         self._lock = threading.Lock()
 
@@ -66,9 +70,12 @@ class OpenComparisons:
             self._open[name] = now, comparison
         return name
 
-    def vote(self, name: str, vote: str, labeller: str, data: Path) -> Comparison:
-        """Write the vote on a comparison, once. Raises PreferenceError if it does not wait for one."""
-        path = rankings_file(data, labeller, ARENA)
+    def vote(self, name: str, vote: str, labeller: str, data: Path) -> tuple[Comparison, dict[str, Any]]:
+        """Write the vote on a comparison, once; returns it and the line.
+
+        Raises PreferenceError if the comparison does not wait for a vote.
+        """
+        path = rankings_file(data, labeller, self.folder)
         with self._lock:
             opened = self._open.pop(name, None)
         if opened is None:
@@ -76,12 +83,12 @@ class OpenComparisons:
         comparison = opened[1]
         try:
             models = dict(zip(("first", "second"), map(asdict, comparison.models), strict=True))
-            add_ranking(path, comparison.pair(), vote, labeller, models)
+            row = add_ranking(path, comparison.pair(), vote, labeller, models)
         except BaseException:
             with self._lock:  # what could not be stored can be voted on again
                 self._open[name] = opened
             raise
-        return comparison
+        return comparison, row
 
 
 @dataclass(frozen=True)
@@ -97,11 +104,16 @@ class ArenaTable:
 
 
 def arena_table(data: Path) -> ArenaTable:
-    """The ratings of the models that people have compared."""
+    """The ratings of the models that people have compared, by all votes of a data folder."""
+    return table_of((path, None) for path in ranking_files(data, ARENA))
+
+
+def table_of(files: Iterable[tuple[Path, int | None]]) -> ArenaTable:
+    """The ratings by the votes of files, each with the number of its bytes that count; None counts all."""
     battles: list[Battle] = []
     both_bad = rejects = 0
-    for path in ranking_files(data, ARENA):
-        for _, row in read_rankings(path):
+    for path, size in files:
+        for _, row in read_rankings(path, size=size):
             battle = None if isinstance(row, str) else _battle(row)
             if battle is None:
                 rejects += 1
@@ -111,10 +123,18 @@ def arena_table(data: Path) -> ArenaTable:
     return ArenaTable(ratings(battles), len(battles), both_bad, rejects)
 
 
+def contestants(row: Mapping[str, Any]) -> tuple[Contestant, Contestant]:
+    """The models that gave the answers of a vote. Name and identity are empty where the row has none."""
+    models = row.get("models")
+    sides = [models.get(side) if isinstance(models, Mapping) else None for side in ("first", "second")]
+    named = [side if isinstance(side, Mapping) else {} for side in sides]
+    first, second = (Contestant(*(str(side.get(name) or "") for name in ("name", "identity"))) for side in named)
+    return first, second
+
+
 def _battle(row: Mapping[str, Any]) -> Battle | None:
     """The comparison of a row; None if it names no two models."""
-    try:
-        first, second = (Contestant(**row["models"][side]).label for side in ("first", "second"))
-    except (KeyError, TypeError):
+    first, second = contestants(row)
+    if not (first.name and first.identity and second.name and second.identity) or first == second:
         return None
-    return None if first == second or row["preferred"] not in PREFERRED else (first, second, row["preferred"])
+    return first.label, second.label, row["preferred"]

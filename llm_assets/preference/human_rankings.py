@@ -22,11 +22,12 @@ from llm_assets.dialogue.splits import TRAIN, split_of, stable_share
 from llm_assets.recipes.preference import HumanRankings, RankingFile, SimulatedLabeller
 from llm_assets.settings import load_settings
 
+from .journals import Journal, is_journal, journals, journals_of_versions, rating_rows, vote_rows
 from .labelling_rule import prefer, rule_score
 from .open_prompts import PreferenceError
 from .preference_files import read_rankings
 from .response_pairs import pair_digest
-from .schemas import RankingRejects, Rankings
+from .schemas import ArenaRatings, RankingRejects, Rankings, Votes
 
 SIMULATED = "simulated"  # source, and beginning of the labeller's name, of simulated rankings
 # Minimum agreement of labellers on the same pairs; InstructGPT's agreed on 73 % (arXiv:2203.02155, section 3.4).
@@ -60,16 +61,18 @@ def simulate(pairs: Sequence[Mapping[str, Any]], settings: SimulatedLabeller) ->
 
 
 def rankings_of_files(
-    files: Sequence[RankingFile],
+    files: Sequence[RankingFile], journals: Sequence[Journal] = ()
 ) -> tuple[dict[RankingKey, dict[str, Any]], list[dict[str, Any]], int]:
-    """Rankings of files, the rejected rows, and how many rankings a later one of the same labeller replaced."""
+    """Rankings of files and of votes, the rejected rows, and how many a later one of the same labeller replaced."""
     rankings: dict[RankingKey, dict[str, Any]] = {}
     rejects: list[dict[str, Any]] = []
     replaced = 0
-    for file in files:
-        for line, row in read_rankings(Path(file.path).expanduser(), file.name):
+    sources: list[tuple[str, Path, int | None]] = [(file.name, Path(file.path).expanduser(), None) for file in files]
+    sources += [(journal.name, journal.path, journal.size) for journal in journals]
+    for name, path, size in sources:
+        for line, row in read_rankings(path, name, size):
             if isinstance(row, str):
-                rejects.append({"file": file.name, "line": line, "reason": row})
+                rejects.append({"file": name, "line": line, "reason": row})
                 continue
             key = (pair_digest(row["question"], row["first"], row["second"]), row["labeller"])
             replaced += key in rankings  # a labeller who ranks a pair again has changed their mind
@@ -82,23 +85,24 @@ def rankings_of_files(
                 "preferred": row["preferred"],
                 "labeller": row["labeller"],
                 "simulated": False,
-                "source": file.name,
+                "source": name,
             }
     return rankings, rejects, replaced
 
 
 def build_human_rankings(step: Step, settings: HumanRankings) -> None:
-    """One task: the rankings of files and of the simulated labeller. Raises PreferenceError if there are none."""
+    """One task: the rankings of files, votes and the simulated labeller. Raises PreferenceError if there are none."""
     responses = step.inputs.get("response_pairs")
     pairs = [] if responses is None else read_table(responses.table("pairs")).to_dicts()
-    by_key, rejects, replaced = rankings_of_files(settings.files)
+    voted = journals_of_versions(load_settings().data, step.identity.inputs)
+    by_key, rejects, replaced = rankings_of_files(settings.files, voted)
     if settings.simulated is not None:
         by_key.update({(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)})
     if not by_key:
         first = f" (all {len(rejects)} rows are rejected, such as {_place(rejects[0])})" if rejects else ""
         raise PreferenceError(
-            f"human_rankings: there are no rankings{first}; rank pairs with: llm-assets rank, and add the file to "
-            "human_rankings.files (or set human_rankings.simulated)"
+            f"human_rankings: there are no rankings{first}; rank pairs on the page or with: llm-assets rank (or name "
+            "human_rankings.files, or set human_rankings.simulated)"
         )
     splits = {}
     if responses is not None:
@@ -111,6 +115,10 @@ def build_human_rankings(step: Step, settings: HumanRankings) -> None:
         task.table("rankings", Rankings).frame(pl.DataFrame(rankings))
         if rejects:
             task.table("rejects", RankingRejects).frame(pl.DataFrame(rejects))
+        if votes := list(vote_rows(voted)):
+            task.table("votes", Votes).frame(pl.DataFrame(votes))
+        if ratings := rating_rows(voted):
+            task.table("arena_ratings", ArenaRatings).frame(pl.DataFrame(ratings))
         task.stats.update(
             rankings=len(rankings),
             pairs=len({row["pair"] for row in rankings}),
@@ -184,10 +192,12 @@ def labellers_agree(artifact: Artifact, inputs: Inputs, settings: HumanRankings)
 
 
 def rows_of_files(artifact: Artifact, inputs: Inputs, settings: HumanRankings) -> CheckOutcome:
-    """How many rankings each file gave, and which of its rows are none."""
+    """How many rankings each file and labeller gave, and which rows are none."""
     counts = scan_table(artifact.table("rankings")).group_by("source").len().sort("source").collect()
     by_source = dict(counts.iter_rows())
-    rankings = {file.name: by_source.get(file.name, 0) for file in settings.files}
+    names = [file.name for file in settings.files]
+    names += [name for name in artifact.record.fields["inputs"] if is_journal(name)]
+    rankings = {name: by_source.get(name, 0) for name in names}
     return rejects_outcome(rankings, artifact.table("rejects"), "rankings")
 
 
@@ -205,23 +215,32 @@ def show(artifact: Artifact, shown: int = 5) -> dict[str, str | int]:
 
 
 def _external_inputs(settings: HumanRankings) -> Mapping[str, str]:
+    installation = load_settings()
     paths = {file.name: Path(file.path).expanduser() for file in settings.files}
-    return files_version(paths, load_settings().digest_cache, PreferenceError, "human_rankings.files")
+    versions = files_version(paths, installation.digest_cache, PreferenceError, "human_rankings.files")
+    return {**versions, **{journal.name: journal.version for journal in counted_journals(settings, installation.data)}}
+
+
+def counted_journals(settings: HumanRankings, data: Path) -> list[Journal]:
+    """The journals of a data folder whose votes count. Those that the recipe names count as its files."""
+    if settings.votes is False:
+        return []
+    return journals(data, [Path(file.path).expanduser() for file in settings.files])
 
 
 def without_rankings(recipe: Any) -> str | None:
     """Why a recipe is built without rankings, and so without preference tuning; None if it names some."""
     settings = recipe.human_rankings
-    if settings.files or settings.simulated is not None:
+    if settings.files or settings.simulated is not None or settings.votes:
         return None
-    return "the recipe names no rankings (human_rankings.files, or human_rankings.simulated)"
+    return "the recipe names no rankings (human_rankings.files, .simulated, or .votes=True for those of the page)"
 
 
 HUMAN_RANKINGS = Stage(
     name="human_rankings",
     group="preference",
-    description="Which of two answers people prefer. Rankings by a simulated labeller, if the recipe has one, are "
-    "marked as such.",
+    description="Which of two answers people prefer, by the votes of the page and of `llm-assets rank`, and by files. "
+    "Rankings by a simulated labeller, if the recipe has one, are marked as such.",
     kinds=("parquet",),
     build=build_human_rankings,
     config=lambda recipe, crawl: recipe.human_rankings,
@@ -231,7 +250,7 @@ HUMAN_RANKINGS = Stage(
     left_out=without_rankings,
     external_inputs=_external_inputs,
     tables={"rankings": Rankings},
-    optional_tables={"rejects": RankingRejects},
+    optional_tables={"rejects": RankingRejects, "votes": Votes, "arena_ratings": ArenaRatings},
     main_table="rankings",
     checks=(
         Check(

@@ -34,17 +34,18 @@ _LABELS: dict[Any, bool] = {True: True, False: False}  # and 1, 0, which are equ
 _BEFORE = ("prompt", "messages", "conversations")  # fields with the conversation before the answers
 
 
-def read_rankings(path: Path, labeller: str = "") -> Iterator[tuple[int, Ranking | str]]:
+def read_rankings(path: Path, labeller: str = "", size: int | None = None) -> Iterator[tuple[int, Ranking | str]]:
     """Each row of a file as (number, ranking), or as (number, problem) if it is not a valid ranking.
 
-    labeller: of rows that name none, which only the layout `ranking` requires. Raises PreferenceError if the file
-    cannot be read, or if no row has the columns of a layout; the message names the file and its columns.
+    labeller: of rows that name none, which only the layout `ranking` requires. size: see `read_rows`. Raises
+    PreferenceError if the file cannot be read, or if no row has the columns of a layout; the message names the file and
+    its columns.
     """
     unpaired = UnpairedAnswers(labeller)
     columns: set[str] = set()
     is_known = False
     try:
-        for row in read_rows(path):
+        for row in read_rows(path, size=size):
             if row.problem:
                 yield row.number, row.problem
                 continue

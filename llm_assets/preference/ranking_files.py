@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -9,18 +10,19 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llm_assets.artifacts import Artifact, Workspace
-from llm_assets.artifacts.record import fsync_path
+from llm_assets.artifacts import Artifact, ArtifactError, Workspace
+from llm_assets.artifacts.record import fsync_path, write_atomic
 from llm_assets.artifacts.tables import read_table
 from llm_assets.dialogue.splits import stable_share
 
 from .open_prompts import PreferenceError
+from .policy import policy_of
 from .preference_files import read_rankings
 from .response_pairs import pair_digest
 
@@ -45,12 +47,8 @@ def rankings_file(data: Path, labeller: str, folder: str = RANKINGS) -> Path:
     return data / folder / f"{labeller}.jsonl"
 
 
-def pairs_to_rank(workspace: Workspace, adversarial: bool = False) -> list[dict[str, Any]]:
-    """The pairs of response_pairs, or those of rlhf_checkpoint that misled the reward model. Raises NotBuilt."""
-    return pairs_of(workspace.resolver().artifact(stage_of_pairs(adversarial), None))
-
-
 def stage_of_pairs(adversarial: bool) -> str:
+    """The stage of the pairs: of the policy's answers, or of those that misled the reward model."""
     return ADVERSARIAL if adversarial else "response_pairs"
 
 
@@ -58,6 +56,22 @@ def pairs_of(artifact: Artifact) -> list[dict[str, Any]]:
     """The pairs to rank of an artifact of one of these two stages."""
     files = artifact.table("adversarial" if artifact.record.asset == ADVERSARIAL else "pairs")
     return read_table(files).to_dicts() if files else []
+
+
+def models_of_pairs(workspace: Workspace, artifact: Artifact) -> dict[str, dict[str, str]]:
+    """Name and identity of the models of the `first` and the `second` answers of an artifact's pairs.
+
+    Pairs are two answers of the policy; adversarial ones an answer of the tuned model, and one of the policy.
+    """
+    policy = {"name": "policy", "identity": ""}
+    with contextlib.suppress(ArtifactError):  # it was purged
+        policy = _named(policy_of(workspace.resolver().resolve(artifact.record.asset, None).inputs))
+    tuned = _named(artifact) if artifact.record.asset == ADVERSARIAL else policy
+    return {"first": tuned, "second": policy}
+
+
+def _named(artifact: Artifact) -> dict[str, str]:
+    return {"name": artifact.record.asset, "identity": artifact.record.short_id}
 
 
 def ranked_by(path: Path, labeller: str) -> set[str]:
@@ -103,19 +117,39 @@ def add_line(path: Path, row: Mapping[str, Any]) -> None:
     is_new = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     line = f"{json.dumps(row, ensure_ascii=False)}\n".encode()
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _locked(path) as file:
         size = os.fstat(file).st_size
         if size and os.pread(file, 1, size - 1) != b"\n":
             line = b"\n" + line
         while line:  # a disk that is nearly full takes a part of a line
             line = line[os.write(file, line) :]
         os.fsync(file)
-    finally:
-        os.close(file)
     if is_new:
         fsync_path(path.parent)
+
+
+def replace_lines(path: Path, remaining: Callable[[list[bytes]], list[bytes]]) -> int:
+    """Keep some of a file's lines; returns how many were removed. No line is lost that is appended meanwhile."""
+    with _locked(path):
+        lines = path.read_bytes().splitlines(keepends=True)
+        chosen = remaining(lines)
+        if len(chosen) < len(lines):
+            write_atomic(path, b"".join(chosen))
+    return len(lines) - len(chosen)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """A file that is open for appending, and locked; it is created if it does not exist."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                yield file
+                return
+        finally:  # `replace_lines` has put another file in its place while this one was waited for
+            os.close(file)
 
 
 def add_ranking(

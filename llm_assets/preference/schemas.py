@@ -79,6 +79,35 @@ class RankingRejects(pa.DataFrameModel):
     reason: str
 
 
+class Votes(pa.DataFrameModel):
+    """A person's vote on two answers, which is a ranking unless the same labeller voted on the pair again later."""
+
+    pair: str
+    labeller: str
+    vote: str = pa.Field(isin=["first", "second", "tie", "both_bad"], description="both_bad counts as a tie")
+    at: str = pa.Field(description="when it was stored: UTC, ISO 8601; empty if unknown")
+    first_model: str = pa.Field(description="model that gave the first answer; empty if unknown")
+    first_identity: str = pa.Field(description="identity of its artifact, or digest of its weights")
+    second_model: str
+    second_identity: str
+    journal: str = pa.Field(description="file of the vote: votes/<labeller>, or arena/<labeller> if it was blind")
+    line: pl.Int64 = pa.Field(ge=1)
+
+
+class ArenaRatings(pa.DataFrameModel):
+    """A model's rating by the blind votes of the arena: the Bradley-Terry model on Elo's scale."""
+
+    model: str
+    identity: str
+    rating: float
+    low: float = pa.Field(description="lower end of the 95 % bootstrap interval over the votes")
+    high: float
+    battles: pl.Int64 = pa.Field(ge=1, description="votes on an answer of this model")
+    wins: pl.Int64 = pa.Field(ge=0)
+    losses: pl.Int64 = pa.Field(ge=0)
+    ties: pl.Int64 = pa.Field(ge=0)
+
+
 class RewardEvaluations(pa.DataFrameModel):
     """Metrics of the reward model on development pairs before a training step."""
 

@@ -93,6 +93,12 @@ class HumanRankings(Frozen):
     """The sources of rankings. The subject of a ranking decides its split, as that of a prompt."""
 
     files: tuple[RankingFile, ...] = Field((), description="rankings by people, or published ones")
+    # Not in the identity, which has the journals themselves, and so is as before for a data folder without votes.
+    votes: Annotated[bool | None, EXECUTION_ONLY] = Field(
+        None,
+        description="whether the votes in the data folder count, of `llm-assets rank` and of the page: None counts "
+        "them beside files or the simulated labeller, True also by themselves. The votes are part of the identity",
+    )
     simulated: SimulatedLabeller | None = Field(None, description="None takes only rankings by people")
     gold: float = Field(
         0.25,

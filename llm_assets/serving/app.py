@@ -54,7 +54,7 @@ def create_app(service: Service) -> FastAPI:
     add_page(app)
     if service.checkpoints.workspace is not None:
         answer = partial(_chat_answer, service)
-        add_explorer(app, service.checkpoints.workspace, service.settings, service.checkpoints, answer)
+        add_explorer(app, service.checkpoints.workspace, service, answer)
     app.add_middleware(RequestChecks, limits=service.limits, key=service.key, host=service.host)
     return app
 
@@ -87,7 +87,8 @@ def _add_completions(app: FastAPI, service: Service) -> None:
 
 async def _chat_answer(service: Service, request: Request, body: ChatRequest) -> dict[str, Any]:
     """The answer to a conversation, as the endpoint gives it. Raises ApiError."""
-    exchange = await Exchange.begin(service, body, chat_prompts(body, service.tools, service.limits), 1)
+    prepare = chat_prompts(body, service.tools, service.limits)
+    exchange = await Exchange.begin(service, body, prepare, body.n or 1)
     response = await exchange.answer(request, ChatFormat, False)
     return dict(json.loads(bytes(response.body)))
 

@@ -109,8 +109,13 @@ def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[st
         yield tools
 
 
-def open_service(checkpoints: Checkpoints, tools: dict[str, Any], limits: Limits, address: Address) -> Service:
-    """The service on this machine's device. Raises ModelError if a GPU is required and there is none."""
+def open_service(
+    checkpoints: Checkpoints, tools: dict[str, Any], limits: Limits, address: Address, recipe: str | None = None
+) -> Service:
+    """The service on this machine's device. Raises ModelError if a GPU is required and there is none.
+
+    recipe: see `Service`.
+    """
     from llm_assets.model.devices import pick_device
 
     from .encodings import Encodings
@@ -120,7 +125,7 @@ def open_service(checkpoints: Checkpoints, tools: dict[str, Any], limits: Limits
 
     worker = Worker(ModelPool(limits.memory, pick_device("auto")), limits)
     encodings = Encodings(ranks_files(checkpoints.workspace))
-    return Service(worker, checkpoints, tools, limits, address.key, address.host, encodings)
+    return Service(worker, checkpoints, tools, limits, address.key, address.host, encodings, recipe=recipe)
 
 
 def ranks_files(workspace: Workspace | None) -> dict[str, Path]:

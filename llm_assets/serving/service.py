@@ -17,7 +17,8 @@ from .worker import Worker
 class Service:
     """What the routes need. tools: by name, those that the server can run. key, host: see `RequestChecks`.
 
-    settings: where the data folder is, and where Dagster and MLflow are.
+    settings: where the data folder is, and where Dagster and MLflow are. recipe: name under which commands load the
+    recipe of the workspace; None is that of the environment.
     """
 
     worker: Worker
@@ -28,3 +29,4 @@ class Service:
     host: str = "127.0.0.1"
     encodings: Encodings = field(default_factory=Encodings)
     settings: Settings = field(default_factory=load_settings)
+    recipe: str | None = None

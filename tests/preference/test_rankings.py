@@ -3,19 +3,21 @@
 import json
 import random
 
+import click
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from llm_assets.cli.rank import rank
+from llm_assets.cli.options import CHOSEN_RECIPE
+from llm_assets.cli.rank import rank, what_next
 from llm_assets.dialogue.splits import split_of
 from llm_assets.preference.human_rankings import agreement, ranking_split, rankings_of_files, simulate
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.preference.preference_files import read_rankings
-from llm_assets.preference.ranking_files import add_ranking, ranked_by
+from llm_assets.preference.ranking_files import add_ranking, ranked_by, rankings_file
 from llm_assets.preference.response_pairs import pair_digest, pairs_of
 from llm_assets.preference.reward_checkpoint import noise_ceiling, orders, preference_rows, reliability
-from llm_assets.recipes import SimulatedLabeller
+from llm_assets.recipes import SimulatedLabeller, gpu, laptop
 from llm_assets.recipes.preference import RankingFile
 
 GOOD = {
@@ -197,3 +199,14 @@ def test_the_command_fails_if_response_pairs_is_not_built(tmp_path, monkeypatch)
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path))
     run = CliRunner().invoke(rank, ["--labeller", "ann"])
     assert run.exit_code != 0 and "response_pairs" in str(run.exception)
+
+
+def test_the_command_ends_with_how_the_rankings_get_into_a_version(tmp_path):
+    path, elsewhere = rankings_file(tmp_path, "ann"), tmp_path / "ann.jsonl"
+    add_ranking(path, pair(1), "first", "ann")
+    with click.Context(rank) as context:
+        context.meta[CHOSEN_RECIPE] = "my.py:mine"
+        advice = what_next(path, laptop(), tmp_path)
+        assert advice.endswith("llm-assets run --recipe my.py:mine --select human_rankings")
+        assert "votes=True" in what_next(path, gpu(), tmp_path)
+        assert "name it in human_rankings.files" in what_next(elsewhere, laptop(), tmp_path)

@@ -18,10 +18,10 @@ from llm_assets.locked_sql import LockedSqlError
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.encoding import TokenizerError
 from llm_assets.model.shape import ModelError
-from llm_assets.serving.explorer import data_routes, sql_routes, tour_routes
+from llm_assets.serving.explorer import data_routes, rank_routes, sql_routes, tour_routes
 from llm_assets.settings import PROJECT
 from llm_assets.warc.records import WarcError
-from tests.support.explored_store import HOSTILE, MAIL, PAIRS, SHORT, explored_server
+from tests.support.explored_store import HOSTILE, MAIL, PAIRS, SHORT, explored_server, pairs
 from tests.support.tiny_models import TEXTS
 
 PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/", "/api/compare/", "/api/tour")
@@ -31,6 +31,12 @@ PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/"
 def server(tmp_path_factory):
     with explored_server(tmp_path_factory.mktemp("explored")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def data_folder(environment, server, monkeypatch):
+    """The folder of the server's votes, which are an input of its artifacts."""
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(server.service.settings.data))
 
 
 def get(server, path, **query):
@@ -161,6 +167,8 @@ def test_a_vote_is_stored_beside_40_statements_that_do_not_end(server, monkeypat
         assert release.wait(60)
         raise LockedSqlError("the statement took too long")
 
+    monkeypatch.setattr(rank_routes, "texts_of", lambda body: ["Nobody.", "Everybody."])
+    comparison = post(server, "rank/fresh", question="Who waits?", max_tokens=4).json()["comparison"]
     monkeypatch.setattr(sql_routes, "run_locked_sql", endless)
     with ThreadPoolExecutor(40) as pool:
         try:
@@ -169,8 +177,7 @@ def test_a_vote_is_stored_beside_40_statements_that_do_not_end(server, monkeypat
             deadline = time.monotonic() + 20
             while sum(statement.done() for statement in statements) < 40 - running and time.monotonic() < deadline:
                 time.sleep(0.01)
-            fresh = {"question": "Who waits?", "first": "Nobody.", "second": "Everybody."}
-            vote = {"labeller": "fay", "fresh": fresh, "vote": "tie"}
+            vote = {"labeller": "fay", "comparison": comparison, "vote": "tie"}
             assert requests.post(f"{server.url}/api/rank/votes", json=vote, timeout=10).status_code == 201
         finally:
             release.set()
@@ -266,15 +273,33 @@ def test_a_labeller_is_no_path(server, labeller):
     assert sorted(server.service.settings.data.rglob("*.jsonl")) == before
 
 
-def test_fresh_pairs_are_ranked_too(server):
-    fresh = {"question": "Who?", "first": "Ann.", "second": "Bob.", "models": ["one", "two"]}
-    stored = post(server, "rank/votes", labeller="dora", fresh=fresh, vote="second").json()
-    assert stored["ranking"]["models"]["first"]["name"] == "one" and not stored["is_read"]
-    assert re.fullmatch("[0-9a-f]{16}", stored["ranking"]["models"]["second"]["identity"])
-    same = {**fresh, "second": " Ann."}
-    assert post(server, "rank/votes", labeller="dora", fresh=same, vote="tie").status_code == 400
+def test_fresh_pairs_are_ranked_too(server, monkeypatch):
+    monkeypatch.setattr(rank_routes, "texts_of", lambda body: [f"Answer {n}." for n, _ in enumerate(body["choices"])])
+    given = post(server, "rank/fresh", question="Who?", model="two", max_tokens=4).json()
+    assert (given["question"], given["first"], given["second"]) == ("Who?", "Answer 0.", "Answer 1.")
+    stored = post(server, "rank/votes", labeller="dora", comparison=given["comparison"], vote="second").json()
+    models = stored["ranking"]["models"]
+    assert models["first"] == models["second"] and models["first"]["name"] == "two" and stored["is_read"]
+    assert re.fullmatch("[0-9a-f]{16}", models["second"]["identity"])
+    monkeypatch.setattr(rank_routes, "texts_of", lambda body: ["The same.", "The same."])
+    same = post(server, "rank/fresh", question="Who?", max_tokens=4)
+    assert same.status_code == 409 and "nothing to compare" in same.json()["error"]["message"]
+
+
+def test_a_client_cannot_say_which_model_gave_an_answer(server, monkeypatch):
+    claimed = {"question": "Who?", "first": "Ann.", "second": "Bob.", "models": ["one", "two"]}
+    refused = post(server, "rank/votes", labeller="dora", fresh=claimed, vote="tie")
+    assert refused.status_code == 400 and "fresh" in refused.json()["error"]["message"]
+    monkeypatch.setattr(rank_routes, "texts_of", lambda body: ["Ann.", "Bob."])
+    name = post(server, "rank/fresh", question="Who?", max_tokens=4).json()["comparison"]
+    body = {"labeller": "dora", "comparison": name, "vote": "tie"}
+    assert post(server, "rank/votes", **body, pair=pairs()[0]["pair"]).status_code == 400
+    assert post(server, "arena/votes", **body).status_code == 400  # it is none of the arena
+    assert post(server, "rank/votes", **body).status_code == 201
+    assert "waits for a vote" in post(server, "rank/votes", **body).json()["error"]["message"]  # it has one
+    for unknown in ({"comparison": "0" * 32}, {"comparison": "\u0000"}, {}):
+        assert post(server, "rank/votes", labeller="dora", vote="tie", **unknown).status_code == 400
     assert post(server, "rank/votes", labeller="dora", pair="no such pair", vote="tie").status_code == 404
-    assert post(server, "rank/votes", labeller="dora", vote="tie").status_code == 400
 
 
 # Arena

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from llm_assets.model.chat import encode_text
+from llm_assets.preference.journals import journals
+from llm_assets.serving.explorer import rank_routes
 from tests.support.browser import button, chromium, serious_faults, view_opener
 from tests.support.explored_store import PAIRS, explored_server
-from tests.support.model_server import SHAPE, script_tokens
+from tests.support.model_server import SHAPE
 from tests.support.stored_checkpoints import build_checkpoints
-from tests.support.tiny_models import ENCODING
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><b>bold</b>'
 
@@ -18,6 +18,12 @@ HOSTILE = '<img src=x onerror="window.hacked=1"><b>bold</b>'
 def server(tmp_path_factory):
     with explored_server(tmp_path_factory.mktemp("explored"), build_checkpoints) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def data_folder(environment, server, monkeypatch):
+    """The folder of the server's votes, which are an input of its artifacts."""
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(server.service.settings.data))
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +140,10 @@ def test_pairs_are_ranked_by_keyboard(view, server):
         assert [row["question"] for row in rows] == shown
         assert [row["preferred"] for row in rows] == ["first", "second", "tie", "tie"] and rows[3]["both_bad"]
         table = page.get_by_role("region", name="Rankings so far")
-        table.get_by_role("row", name="bea 4 no").wait_for()
-        table.get_by_text("human_rankings.files").wait_for()
+        table.get_by_role("row", name="bea 4 yes").wait_for()
+        stored = journals(server.service.settings.data, [server.service.settings.data / "rankings" / "ann.jsonl"])
+        count = sum(len(journal.path.read_text().splitlines()) for journal in stored)  # ann's file is named instead
+        page.get_by_text(f"{count} votes are not in it yet.").wait_for()
 
 
 def test_keys_vote_only_where_the_answers_have_the_focus(view, server):
@@ -165,19 +173,19 @@ def test_agreement_and_guidelines_are_at_hand(view, server):
             if question in ranked:
                 break
         page.get_by_text("of 1 comparison (by").wait_for()
-        page.get_by_text("human_rankings: would build").wait_for()
+        page.get_by_text("not in it yet").wait_for()
         page.locator("summary", has_text="Guidelines").click()
         assert page.get_by_role("heading", name="identity: who it is").is_visible()
         assert not serious_faults(page)
 
 
 def test_fresh_answers_are_ranked(view, server, monkeypatch):
-    with view("rank") as page:
+    with view("rank", expected_errors=["409"]) as page:
         page.get_by_label("Your name").fill("dora")
         page.locator("select[name=source]").select_option("fresh")
         page.get_by_label("Model that answers").select_option("two")
         page.get_by_label("Question").fill("Who are you?")
-        page.route("**/v1/chat/completions", lambda route: route.fulfill(json=CHOICES))
+        monkeypatch.setattr(rank_routes, "texts_of", lambda body: [HOSTILE, "Ann."])
         button(page, "Answer twice").click()
         panel = page.get_by_role("region", name="Answers to compare")
         panel.wait_for()
@@ -186,13 +194,9 @@ def test_fresh_answers_are_ranked(view, server, monkeypatch):
         page.get_by_text("The vote is stored.").first.wait_for()
         (row,) = rankings(server, "rankings/dora.jsonl")
         assert row["preferred"] == "second" and row["models"]["first"]["name"] == "two"
-        page.unroute("**/v1/chat/completions")
-        script_tokens(monkeypatch, encode_text(ENCODING, "The same."))
+        monkeypatch.setattr(rank_routes, "texts_of", lambda body: ["The same.", "The same."])
         button(page, "Answer twice").click()
-        page.get_by_role("alert").get_by_text("same answer twice").wait_for()
-
-
-CHOICES = {"choices": [{"message": {"content": HOSTILE}}, {"message": {"content": " Ann."}}]}
+        page.get_by_role("alert").get_by_text("both answers are the same").wait_for()
 
 
 # Tour

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 from llm_assets.artifacts import Graph, Store, Workspace, materialize
 from llm_assets.compute import LocalEngine
@@ -13,6 +15,7 @@ from llm_assets.preference.human_rankings import HUMAN_RANKINGS
 from llm_assets.preference.response_pairs import pair_digest
 from llm_assets.recipes import Recipe, WarcFiles
 from llm_assets.recipes.preference import HumanRankings, RankingFile
+from llm_assets.serving.explorer.ranking_versions import RankingsBuilds
 from llm_assets.settings import load_settings
 from llm_assets.warc import read_captures
 from llm_assets.web.stages import STAGES as WEB
@@ -139,8 +142,15 @@ def explored_workspace(folder: Path, build_further=None):
 
 @contextlib.contextmanager
 def explored_server(folder, build_further=None):
-    """A server of this workspace, with two chat models in folders."""
-    workspace, settings = explored_workspace(folder, build_further)
-    folders = {"one": write_checkpoint(folder / "one"), "two": write_checkpoint(folder / "two", seed=5)}
-    with ModelServer(folders, workspace=workspace, settings=settings) as server:
-        yield server
+    """A server of this workspace, with two chat models in folders.
+
+    No command can load its stages, which stand in for others, so that a build of `human_rankings` does nothing.
+    """
+    with (
+        mock.patch.dict(os.environ, {"LLM_ASSETS_DATA": str(folder / "data")}),
+        mock.patch.object(RankingsBuilds, "command", lambda self: ["true"]),
+    ):
+        workspace, settings = explored_workspace(folder, build_further)
+        folders = {"one": write_checkpoint(folder / "one"), "two": write_checkpoint(folder / "two", seed=5)}
+        with ModelServer(folders, workspace=workspace, settings=settings) as server:
+            yield server

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
 
 from fastapi import APIRouter, Request
 
 from llm_assets.model.assistant import ASSISTANT
-from llm_assets.preference.arena import ArenaTable, Comparison, Contestant, OpenComparisons, arena_table
+from llm_assets.preference.arena import ArenaTable, Contestant, OpenComparisons, arena_table
 from llm_assets.preference.ranking_files import ARENA, rankings_file
 
 from ..checkpoints import Checkpoints
 from ..errors import ApiError, invalid
-from ..protocol import ChatMessage, ChatRequest, ServerTool
-from .contestants import contestant
+from ..protocol import ServerTool
+from .contestants import ChatAnswer, chat_request, comparison_of, contestant, texts_of
 from .protocol import ComparisonBody, ComparisonRequest, ComparisonVote, RevealedBody
 from .reading import Reader
-
-# The answer to a request, as ``/v1/chat/completions`` gives it.
-ChatAnswer = Callable[[Request, ChatRequest], Coroutine[Any, Any, dict[str, Any]]]
 
 
 def add_arena(router: APIRouter, reader: Reader, checkpoints: Checkpoints, answer: ChatAnswer) -> None:
@@ -32,26 +27,22 @@ def add_arena(router: APIRouter, reader: Reader, checkpoints: Checkpoints, answe
     async def compare(request: Request, body: ComparisonRequest) -> ComparisonBody:
         """Two models answer a question; their names are revealed after the vote."""
         models = await reader.run(partial(_pick, reader, checkpoints, body.models))
-        requests = [_chat_request(body, model.name) for model in models]
+        tools = [ServerTool(type=name) for name in dict.fromkeys(body.tools)]
+        sampling = {"max_tokens": body.max_tokens, "temperature": body.temperature, "tools": tools or None}
+        requests = [chat_request(body.question, model=model.name, **sampling) for model in models]
         try:
             async with asyncio.TaskGroup() as group:  # ends the other answer if one fails
                 tasks = [group.create_task(answer(request, each)) for each in requests]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        texts = [str(task.result()["choices"][0]["message"]["content"] or "").strip() for task in tasks]
-        if not all(texts) or texts[0] == texts[1]:
-            problem = "both models gave the same answer" if all(texts) else "a model gave an empty answer"
-            raise ApiError(409, f"{problem}, so there is nothing to compare; ask something else", "same_answer")
-        comparison = Comparison(body.question, texts[0], texts[1], models)
-        return ComparisonBody(
-            comparison=opened.add(comparison), question=body.question, first=texts[0], second=texts[1]
-        )
+        comparison = comparison_of(body.question, [texts_of(task.result())[0] for task in tasks], models)
+        return ComparisonBody.of(opened.add(comparison), comparison)
 
     @router.post("/arena/votes", status_code=201)
     async def vote(body: ComparisonVote) -> RevealedBody:
         """Store a vote, and reveal the models that gave the answers. It is on the disk when the answer comes."""
         data = reader.settings.data
-        comparison = await reader.run(partial(opened.vote, body.comparison, body.vote, body.labeller, data))
+        comparison, _ = await reader.run(partial(opened.vote, body.comparison, body.vote, body.labeller, data))
         file = rankings_file(data, body.labeller, ARENA)
         return RevealedBody(first=comparison.models[0], second=comparison.models[1], file=str(file))
 
@@ -59,17 +50,6 @@ def add_arena(router: APIRouter, reader: Reader, checkpoints: Checkpoints, answe
     async def ratings() -> ArenaTable:
         """Bradley-Terry ratings of the models by all votes, on Elo's scale."""
         return await reader.run(partial(arena_table, reader.settings.data))
-
-
-def _chat_request(body: ComparisonRequest, model: str) -> ChatRequest:
-    tools = [ServerTool(type=name) for name in dict.fromkeys(body.tools)]
-    return ChatRequest(
-        model=model,
-        messages=[ChatMessage(role="user", content=body.question)],
-        max_tokens=body.max_tokens,
-        temperature=body.temperature,
-        tools=list(tools) or None,
-    )
 
 
 def _pick(reader: Reader, checkpoints: Checkpoints, names: list[str]) -> tuple[Contestant, Contestant]:

@@ -1,16 +1,23 @@
-"""Models as votes name them."""
+"""Models as votes name them, and their answers to a question that a person asks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+
 from llm_assets.artifacts.record import RECORD, Record, file_digest
-from llm_assets.preference.arena import Contestant
+from llm_assets.preference.arena import Comparison, Contestant
 
 from ..checkpoints import Checkpoints
 from ..errors import ApiError
-from .reading import Reader
+from ..protocol import ChatMessage, ChatRequest
+from .reading import HOUR, Reader
 
+# The answer to a request, as ``/v1/chat/completions`` gives it.
+ChatAnswer = Callable[[Request, ChatRequest], Coroutine[Any, Any, dict[str, Any]]]
 WEIGHTS = "*.safetensors"
-HOUR = 3600.0
 DIGITS = 16  # of the digest that stands for the identity of a folder outside the store
 
 
@@ -26,3 +33,22 @@ def contestant(reader: Reader, checkpoints: Checkpoints, name: str) -> Contestan
     stat = weights.stat()
     key = ("contestant", weights, stat.st_mtime_ns, stat.st_size)
     return Contestant(name, reader.remembered(key, lambda: file_digest(weights)[:DIGITS], HOUR))
+
+
+def chat_request(question: str, **fields: Any) -> ChatRequest:
+    """A request for answers to a question. fields: of `ChatRequest`."""
+    return ChatRequest(messages=[ChatMessage(role="user", content=question)], **fields)
+
+
+def texts_of(body: dict[str, Any]) -> list[str]:
+    """The texts of the choices of an answer."""
+    return [str(choice["message"]["content"] or "").strip() for choice in body["choices"]]
+
+
+def comparison_of(question: str, texts: list[str], models: tuple[Contestant, Contestant]) -> Comparison:
+    """Two answers to compare. Raises ApiError (409) if one is empty, or if they are the same."""
+    first, second = texts
+    if not (first and second) or first == second:
+        problem = "both answers are the same" if first and second else "an answer is empty"
+        raise ApiError(409, f"{problem}, so there is nothing to compare; ask again, or something else", "same_answer")
+    return Comparison(question, first, second, models)

@@ -45,10 +45,9 @@ from .protocol import (
     WhatIfBody,
     WhatIfRequest,
 )
-from .reading import Reader
+from .reading import HOUR, Reader
 
 MOST_OFFSET = 1 << 40
-HOUR = 3600.0
 
 Words = Annotated[str, Query(max_length=500)]
 Name = Annotated[str, Query(min_length=1, max_length=500)]

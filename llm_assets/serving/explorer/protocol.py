@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from llm_assets.artifacts.graph_state import AssetState
 from llm_assets.curation.documents import PagePart
 from llm_assets.curation.verdicts import RuleCount
-from llm_assets.preference.arena import Contestant
+from llm_assets.preference.arena import Comparison, Contestant
 from llm_assets.preference.ranking_files import LABELLER
 from llm_assets.tracing import Span
 
@@ -273,22 +273,22 @@ class NextPairBody(BaseModel):
     ranked: int
 
 
-class FreshPair(Strict):
-    """Two answers that were sampled just now. models: names of those that gave the first and the second."""
+class FreshRequest(Strict):
+    """A question that a model answers twice. model: None is the server's default."""
 
     question: Answer
-    first: Answer
-    second: Answer
-    models: Annotated[list[str] | None, Field(min_length=2, max_length=2)] = None
+    model: Annotated[str | None, Field(max_length=300)] = None
+    max_tokens: Annotated[int, Field(ge=1, le=1 << 31)] = 256
+    temperature: Annotated[float, Field(gt=0, le=2)] = 0.9
 
 
 class RankRequest(Strict):
-    """A vote on a pair that was given by ``/api/rank/next``, or on a fresh one."""
+    """A vote on a pair that was given by ``/api/rank/next``, or on a comparison by ``/api/rank/fresh``."""
 
     labeller: Labeller
     vote: Vote
     pair: Annotated[str | None, Field(max_length=100)] = None
-    fresh: FreshPair | None = None
+    comparison: Annotated[str | None, Field(max_length=100)] = None
     adversarial: bool = False
 
 
@@ -307,6 +307,30 @@ class LabellerBody(BaseModel):
     is_read: bool
 
 
+class RankingsBuild(BaseModel):
+    """A build of `human_rankings`. problem: why it failed."""
+
+    state: Literal["none", "running", "built", "failed"]
+    problem: str
+
+
+class RankingsVersion(BaseModel):
+    """The last version of `human_rankings`. identity: None if there is none. by_people: of its rankings.
+
+    unread: votes that are stored and not in it. refusal: why the recipe builds none. build: of the next version.
+    dagster: the asset's page. finished_at: UTC, ISO 8601.
+    """
+
+    identity: str | None
+    rankings: int
+    by_people: int
+    finished_at: str
+    unread: int
+    refusal: str | None
+    build: RankingsBuild
+    dagster: str
+
+
 class RankState(BaseModel):
     """agreement: of labellers on the same pairs, see `human_rankings.agreement`. state: of the asset, and why."""
 
@@ -315,6 +339,7 @@ class RankState(BaseModel):
     agreement: dict[str, float]
     state: str
     reason: str
+    version: RankingsVersion
     guidelines: str
 
 
@@ -329,12 +354,16 @@ class ComparisonRequest(Strict):
 
 
 class ComparisonBody(BaseModel):
-    """Two answers of models that the vote reveals."""
+    """Two answers, whose models the server knows. comparison: its name in the vote."""
 
     comparison: str
     question: str
     first: str
     second: str
+
+    @classmethod
+    def of(cls, name: str, comparison: Comparison) -> ComparisonBody:
+        return cls(comparison=name, question=comparison.question, first=comparison.first, second=comparison.second)
 
 
 class ComparisonVote(Strict):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_assets.artifacts import Artifact, Workspace
-from llm_assets.artifacts.errors import ArtifactError, NotBuilt
-from llm_assets.preference.policy import policy_of
-from llm_assets.preference.ranking_files import ADVERSARIAL, PairQueue, pairs_of, stage_of_pairs
+from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.errors import NotBuilt
+from llm_assets.preference.ranking_files import PairQueue, models_of_pairs, pairs_of, stage_of_pairs
 
 
 @dataclass(frozen=True)
@@ -48,18 +46,7 @@ class RankQueues:
                 return self._opened[self._last[stage]]
             identity = artifact.record.identity
             if identity not in self._opened:
-                self._opened[identity] = OpenPairs(PairQueue(pairs_of(artifact), self.folder), self._models(artifact))
+                queue = PairQueue(pairs_of(artifact), self.folder)
+                self._opened[identity] = OpenPairs(queue, models_of_pairs(self.workspace, artifact))
             self._last[stage] = identity
             return self._opened[identity]
-
-    def _models(self, artifact: Artifact) -> dict[str, dict[str, str]]:
-        """Pairs are two answers of the policy; adversarial ones an answer of the tuned model, and one of the policy."""
-        policy = {"name": "policy", "identity": ""}
-        with contextlib.suppress(ArtifactError):  # it was purged
-            policy = _named(policy_of(self.workspace.resolver().resolve(artifact.record.asset, None).inputs))
-        tuned = _named(artifact) if artifact.record.asset == ADVERSARIAL else policy
-        return {"first": tuned, "second": policy}
-
-
-def _named(artifact: Artifact) -> dict[str, str]:
-    return {"name": artifact.record.asset, "identity": artifact.record.short_id}

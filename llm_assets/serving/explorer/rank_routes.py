@@ -3,57 +3,84 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from llm_assets.artifacts.errors import NotBuilt
 from llm_assets.artifacts.explain import explain
 from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES
-from llm_assets.preference.human_rankings import HUMAN_RANKINGS, agreement, rankings_of_files
-from llm_assets.preference.ranking_files import (
-    add_ranking,
-    ranking_files,
-    rankings_file,
+from llm_assets.preference.arena import OpenComparisons
+from llm_assets.preference.human_rankings import (
+    HUMAN_RANKINGS,
+    agreement,
+    counted_journals,
+    rankings_of_files,
 )
-from llm_assets.preference.response_pairs import pair_digest
+from llm_assets.preference.ranking_files import RANKINGS, add_ranking, ranking_files, rankings_file
 from llm_assets.recipes.preference import RankingFile
 
 from ..checkpoints import Checkpoints
 from ..errors import ApiError, invalid
-from .contestants import contestant
+from .contestants import ChatAnswer, chat_request, comparison_of, contestant, texts_of
 from .protocol import (
+    ComparisonBody,
+    FreshRequest,
     LabellerBody,
     NextPairBody,
     NextPairRequest,
     PairBody,
+    RankingsVersion,
     RankRequest,
     RankState,
     StoredVote,
 )
 from .rank_queues import RankQueues
+from .ranking_versions import RankingsBuilds, current_version, start_build
 from .reading import Reader
 
 
-def add_rank(router: APIRouter, reader: Reader, checkpoints: Checkpoints) -> None:
+def add_rank(
+    router: APIRouter, reader: Reader, checkpoints: Checkpoints, answer: ChatAnswer, builds: RankingsBuilds
+) -> None:
     queues = RankQueues(reader.workspace, reader.settings.data)
+    opened = OpenComparisons(RANKINGS)
 
     @router.get("/rank")
     async def state() -> RankState:
         """Who has ranked how much, how often labellers agree, and what it means for `human_rankings`."""
-        return await reader.run(partial(_state, reader, queues))
+        return await reader.run(partial(_state, reader, queues, builds))
 
     @router.post("/rank/next")
     async def next_pair(body: NextPairRequest) -> NextPairBody:
         """The pair that a labeller ranks next. Nobody else gets it as long as they hold it."""
         return await reader.run(partial(_next, queues, body))
 
+    @router.post("/rank/fresh", status_code=201)
+    async def fresh(request: Request, body: FreshRequest) -> ComparisonBody:
+        """A model answers a question twice, for a vote within the hour."""
+        model = await reader.run(partial(contestant, reader, checkpoints, body.model))
+        sampling = {"n": 2, "max_tokens": body.max_tokens, "temperature": body.temperature}
+        answers = await answer(request, chat_request(body.question, model=model.name, **sampling))
+        comparison = comparison_of(body.question, texts_of(answers), (model, model))
+        return ComparisonBody.of(opened.add(comparison), comparison)
+
     @router.post("/rank/votes", status_code=201)
     async def vote(body: RankRequest) -> StoredVote:
         """Store a vote. It is on the disk when the answer comes."""
-        return await reader.run(partial(_vote, reader, queues, checkpoints, body))
+        return await reader.run(partial(_vote, reader, queues, opened, body))
+
+    @router.get("/rank/version")
+    async def version() -> RankingsVersion:
+        """The last version of `human_rankings`, the votes that it is without, and the build of the next one."""
+        return await reader.run(partial(current_version, reader, builds))
+
+    @router.post("/rank/version", status_code=202)
+    async def build() -> RankingsVersion:
+        """Build the next version, as a run of Dagster, unless that is going on already."""
+        return await reader.run(partial(start_build, reader, builds))
 
 
 def _next(queues: RankQueues, body: NextPairRequest) -> NextPairBody:
@@ -64,37 +91,32 @@ def _next(queues: RankQueues, body: NextPairRequest) -> NextPairBody:
     return NextPairBody(pair=shown, left=left, ranked=ranked)
 
 
-def _vote(reader: Reader, queues: RankQueues, checkpoints: Checkpoints, body: RankRequest) -> StoredVote:
-    if (body.pair is None) == (body.fresh is None):
-        raise invalid("give either pair or fresh", "pair")
-    models = None
-    if body.fresh is not None:
-        texts = {name: getattr(body.fresh, name) for name in ("question", "first", "second")}
-        if not all(text.strip() for text in texts.values()) or texts["first"].strip() == texts["second"].strip():
-            raise invalid("a fresh pair has a question and two different answers", "fresh")
-        pair = {"pair": pair_digest(*texts.values()), "subject": "", **texts}
-        if body.fresh.models is not None:
-            named = (asdict(contestant(reader, checkpoints, name)) for name in body.fresh.models)
-            models = dict(zip(("first", "second"), named, strict=True))
+def _vote(reader: Reader, queues: RankQueues, comparisons: OpenComparisons, body: RankRequest) -> StoredVote:
+    if (body.pair is None) == (body.comparison is None):
+        raise invalid("give either pair or comparison", "pair")
+    data = reader.settings.data
+    path = rankings_file(data, body.labeller)
+    if body.comparison is not None:
+        _, row = comparisons.vote(body.comparison, body.vote, body.labeller, data)
     else:
-        opened = queues.open(body.adversarial)
-        known = opened.queue.by_id.get(str(body.pair))
-        if known is None:
-            raise ApiError(
-                404, f"no pair {str(body.pair)!r} is to be ranked; ask for the next one", "not_found", "pair"
-            )
-        pair, models = dict(known), dict(opened.models)
-    path = rankings_file(reader.settings.data, body.labeller)
-    row = add_ranking(path, pair, body.vote, body.labeller, models)
+        pairs = queues.open(body.adversarial)
+        pair = pairs.queue.by_id.get(str(body.pair))
+        if pair is None:
+            message = f"no pair {str(body.pair)!r} is to be ranked; ask for the next one"
+            raise ApiError(404, message, "not_found", "pair")
+        row = add_ranking(path, pair, body.vote, body.labeller, pairs.models)
     return StoredVote(ranking=row, file=str(path), is_read=path.resolve() in _read_files(reader))
 
 
 def _read_files(reader: Reader) -> set[Path]:
-    """The files of rankings that the recipe names."""
-    return {Path(file.path).expanduser().resolve() for file in reader.workspace.recipe.human_rankings.files}
+    """The files of rankings that the recipe reads."""
+    settings = reader.workspace.recipe.human_rankings
+    paths = [Path(file.path).expanduser() for file in settings.files]
+    paths += [journal.path for journal in counted_journals(settings, reader.settings.data)]
+    return {path.resolve() for path in paths}
 
 
-def _state(reader: Reader, queues: RankQueues) -> RankState:
+def _state(reader: Reader, queues: RankQueues, builds: RankingsBuilds) -> RankState:
     files = ranking_files(reader.settings.data)
     rankings, _, _ = rankings_of_files([RankingFile(path=str(path), name=f"f{n}") for n, path in enumerate(files)])
     counts = Counter(row["labeller"] for row in rankings.values())
@@ -115,6 +137,7 @@ def _state(reader: Reader, queues: RankQueues) -> RankState:
         agreement=agreement(list(rankings.values())),
         state="left_out" if left_out else explanation.state,
         reason=left_out or replace(explanation, drifted=[]).text(),
+        version=current_version(reader, builds),
         guidelines=_guidelines(reader),
     )
 

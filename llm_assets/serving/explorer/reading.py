@@ -27,6 +27,7 @@ from ..errors import ApiError, invalid
 READERS = 4  # requests that read at the same time
 WAITING = 32  # requests that wait for them
 REMEMBERED = 16  # values that took time to compute
+HOUR = 3600.0  # for which what was computed from an artifact is not computed again
 REMEMBERED_SECONDS = 10.0  # for which the state of the store is not computed again
 
 Value = TypeVar("Value")

@@ -14,9 +14,7 @@ from llm_assets.tracing import TraceIndex, tool_runs, trace_answer
 
 from ..errors import ApiError, invalid
 from .protocol import ConversationBody, TraceBody, TraceRequest
-from .reading import Reader
-
-HOUR = 3600.0
+from .reading import HOUR, Reader
 
 
 def add_trace(router: APIRouter, reader: Reader) -> None:

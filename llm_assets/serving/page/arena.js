@@ -1,7 +1,8 @@
 // The blind arena: two models answer, a vote reveals their names, and all votes make a table of ratings.
 
 import { getJson, postJson } from "./api.js";
-import { announce, button, clearProblem, element, field, number, scrolled, showProblem } from "./dom.js";
+import { announce, button, clearProblem, element, field, number, showProblem } from "./dom.js";
+import { table } from "./table.js";
 import { labellerField, votePanel } from "./votes.js";
 
 const HINT = "Two chat models answer in random order. Your vote is stored, and then their names are shown.";
@@ -96,7 +97,7 @@ export class Arena {
       this.ratings.replaceChildren(
         element("h3", {}, "Ratings"),
         element("p", { class: "soft" }, `${note}: ${facts.join("; ")}.`),
-        ratings.length ? scrolled("Ratings of models", ratingsTable(ratings)) : "",
+        ratings.length ? ratingsTable(ratings) : "",
       );
     } catch (error) {
       showProblem(error);
@@ -107,28 +108,18 @@ export class Arena {
 function ratingsTable(ratings) {
   const low = Math.min(...ratings.map((rating) => rating.low));
   const range = Math.max(1, Math.max(...ratings.map((rating) => rating.high)) - low);
-  const heads = ["Rating", "95 % interval", "Votes", "Won", "Tied", "Lost"];
+  const numbers = ["Rating", "95 % interval", "Votes", "Won", "Tied", "Lost"];
+  const columns = [
+    { title: "Model", heads: true },
+    ...numbers.map((title) => ({ title, numeric: true })),
+    { plot: true },
+  ];
   const rows = ratings.map((rating) => {
     const plot = element("span", { class: "interval" });
     for (const name of ["low", "rating", "high"]) plot.style.setProperty(`--${name}`, (rating[name] - low) / range);
-    const cells = [
-      number(rating.rating),
-      `${number(rating.low)} – ${number(rating.high)}`,
-      ...["battles", "wins", "ties", "losses"].map((name) => number(rating[name])),
-    ];
-    return element(
-      "tr",
-      {},
-      element("th", { scope: "row" }, rating.model),
-      ...cells.map((text) => element("td", { class: "n" }, text)),
-      element("td", { class: "plot" }, plot),
-    );
+    const counts = ["battles", "wins", "ties", "losses"].map((name) => number(rating[name]));
+    const interval = `${number(rating.low)} – ${number(rating.high)}`;
+    return [rating.model, number(rating.rating), interval, ...counts, plot];
   });
-  const head = heads.map((text) => element("th", { scope: "col", class: "n" }, text));
-  return element(
-    "table",
-    { class: "comparison" },
-    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Model"), ...head, element("td", {}))),
-    element("tbody", {}, ...rows),
-  );
+  return table("Ratings of models", columns, rows);
 }

@@ -3,6 +3,7 @@
 import { isStop, postStream } from "./api.js";
 import { announce, button, clearProblem, copy, element, field, number, percent, showProblem } from "./dom.js";
 import { samplingSettings } from "./settings.js";
+import { bar, table } from "./table.js";
 import { choosableStrip, quoted, textOf, visible } from "./token_strip.js";
 
 const MOST_BITS = 10; // of entropy or surprise, at which the colour is strongest
@@ -196,24 +197,13 @@ class Base {
   }
 
   table(token, place) {
-    const rows = token.alternatives.map((alternative) => {
-      const bar = element("span", { class: "bar" });
-      bar.style.setProperty("--share", alternative.probability);
-      return element(
-        "tr",
-        { class: alternative.id === token.id ? "current" : null },
-        element("td", {}, this.alternativeButton(alternative, place)),
-        element("td", { class: "n" }, percent(alternative.probability)),
-        element("td", { class: "plot" }, bar),
-      );
-    });
-    const heads = ["Continue from", "Probability"].map((text) => element("th", { scope: "col" }, text));
-    return element(
-      "table",
-      {},
-      element("thead", {}, element("tr", {}, ...heads, element("td", {}))),
-      element("tbody", {}, ...rows),
-    );
+    const columns = [{ title: "Continue from" }, { title: "Probability", numeric: true }, { plot: true }];
+    const rows = token.alternatives.map((alternative) => [
+      this.alternativeButton(alternative, place),
+      percent(alternative.probability),
+      bar(alternative.probability),
+    ]);
+    return table("Alternatives", columns, rows, (row) => token.alternatives[row].id === token.id);
   }
 
   alternativeButton(alternative, place) {

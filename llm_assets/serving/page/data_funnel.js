@@ -3,7 +3,7 @@
 import { address } from "./address.js";
 import { getJson } from "./api.js";
 import { element, field, number } from "./dom.js";
-import { table } from "./table.js";
+import { bar, table } from "./table.js";
 
 export function createPart() {
   return new Funnel();
@@ -51,10 +51,8 @@ class Funnel {
       { title: "Share of the captures" },
     ];
     const lines = rows.map((row) => {
-      const bar = element("span", { class: "bar" });
-      bar.style.setProperty("--share", row.pages / most);
       const rejected = row.rejected ? this.link({ stage: row.stage }, number(row.rejected)) : "0";
-      return [row.stage, number(row.pages), rejected, number(row.bytes / 1e6, 1), bar];
+      return [row.stage, number(row.pages), rejected, number(row.bytes / 1e6, 1), bar(row.pages / most)];
     });
     return table("Pages by stage", columns, lines);
   }

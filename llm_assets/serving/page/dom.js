@@ -21,11 +21,6 @@ export function field(label, input) {
   return element("label", { class: "field" }, `${label} `, input);
 }
 
-// A wide node, such as a table, in a box of its own that scrolls, with the keyboard too.
-export function scrolled(label, node) {
-  return element("div", { class: "scrolled", role: "region", tabindex: "0", "aria-label": label }, node);
-}
-
 export function number(value, digits = 0) {
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }

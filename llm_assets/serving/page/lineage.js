@@ -1,6 +1,7 @@
 // What checkpoints were built from, what that cost, and how the configs on the way differ.
 
-import { element, number, scrolled } from "./dom.js";
+import { element, number } from "./dom.js";
+import { table } from "./table.js";
 import { count, duration, size } from "./units.js";
 
 // A checkpoint's lineage with its cost, folded; null is that of a folder that is no artifact.
@@ -15,20 +16,21 @@ export function lineagePanel(lineage) {
     `about ${number(cost.watt_hours, 1)} Wh`,
   ];
   const rows = builds.map((build) => [
-    [build.key, { class: "breakable" }],
-    [build.identity],
-    [duration(build.cost.seconds), { class: "n" }],
-    [build.cost.flops ? count(build.cost.flops) : "–", { class: "n" }],
-    [build.tokens ? count(build.tokens) : "–", { class: "n" }],
-    [size(build.cost.bytes), { class: "n" }],
+    build.key,
+    build.identity,
+    duration(build.cost.seconds),
+    build.cost.flops ? count(build.cost.flops) : "–",
+    build.tokens ? count(build.tokens) : "–",
+    size(build.cost.bytes),
   ]);
-  const heads = ["Artifact", "Identity", "Time", "FLOPs", "Tokens", "Size"];
+  const numbers = ["Time", "FLOPs", "Tokens", "Size"].map((title) => ({ title, numeric: true }));
+  const columns = [{ title: "Artifact", breakable: true }, { title: "Identity" }, ...numbers];
   return element(
     "details",
     {},
     element("summary", {}, `Cost with everything it was built from: ${facts.filter(Boolean).join(", ")}`),
     missing.length ? element("p", {}, `No longer in the store, and not counted: ${missing.join(", ")}.`) : "",
-    scrolled("Lineage, upstream first", table(heads, rows)),
+    table("Lineage, upstream first", columns, rows),
   );
 }
 
@@ -40,19 +42,7 @@ export function differencesTable({ models, differences }) {
     const text = "The assets that all of them were built from have the same configs.";
     return element("section", {}, title, element("p", { class: "soft" }, text));
   }
-  const rows = differences.map(({ asset, field, values }) => [
-    [asset],
-    [field, { class: "breakable" }],
-    ...values.map((value) => [value, { class: "breakable" }]),
-  ]);
-  const heads = ["Asset", "Field", ...models.map(({ model }) => model)];
-  return element("section", {}, title, scrolled("Configs that differ", table(heads, rows)));
-}
-
-function table(heads, rows) {
-  const head = heads.map((text) => element("th", { scope: "col" }, text));
-  const body = rows.map((cells) =>
-    element("tr", {}, ...cells.map(([text, properties]) => element("td", properties ?? {}, text))),
-  );
-  return element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
+  const rows = differences.map(({ asset, field, values }) => [asset, field, ...values]);
+  const named = ["Field", ...models.map(({ model }) => model)].map((title) => ({ title, breakable: true }));
+  return element("section", {}, title, table("Configs that differ", [{ title: "Asset" }, ...named], rows));
 }

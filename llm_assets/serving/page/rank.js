@@ -3,6 +3,8 @@
 import { getJson, postJson } from "./api.js";
 import { announce, button, clearProblem, element, field, keepFocus, number, percent, showProblem } from "./dom.js";
 import { guidelinesText } from "./guidelines.js";
+import { RankingsVersion } from "./rankings_version.js";
+import { table } from "./table.js";
 import { labellerField, votePanel } from "./votes.js";
 
 const SOURCES = {
@@ -10,7 +12,7 @@ const SOURCES = {
   adversarial: "pairs that misled the reward model",
   fresh: "fresh answers of a model",
 };
-const FRESH = { n: 2, temperature: 0.9, max_tokens: 200 };
+const MOST_TOKENS = 200; // of a fresh answer
 
 export function createView(app) {
   return new Rank(app).node;
@@ -32,6 +34,7 @@ class Rank {
     this.progress = element("p", { class: "soft" });
     this.pair = element("div");
     this.state = element("section", { "aria-label": "Rankings so far" });
+    this.version = new RankingsVersion(() => this.refresh());
     this.guidelines = element("details", { class: "guidelines" }, element("summary", {}, "Guidelines"));
     this.node = element(
       "div",
@@ -47,7 +50,7 @@ class Rank {
         this.progress,
         this.pair,
       ),
-      element("aside", { "aria-label": "Rankings and guidelines" }, this.state, this.guidelines),
+      element("aside", { "aria-label": "Rankings and guidelines" }, this.state, this.version.node, this.guidelines),
     );
     this.useSource();
   }
@@ -121,18 +124,14 @@ class Rank {
     const model = this.fresh.model.value;
     if (!model) throw new Error("No chat model is built.");
     announce("The model is answering twice.");
-    const request = { ...FRESH, model, messages: [{ role: "user", content: question }] };
-    const { choices } = await postJson("v1/chat/completions", request);
-    const [first, second] = choices.map(({ message }) => (message.content ?? "").trim());
-    if (!first || !second) throw new Error("The model gave an empty answer; try again.");
-    if (first === second) throw new Error("The model gave the same answer twice, so there is nothing to rank.");
-    const fresh = { question, first, second, models: [model, model] };
+    const body = { question, model, max_tokens: MOST_TOKENS };
+    const { comparison, first, second } = await postJson("api/rank/fresh", body);
     const done = () => {
       this.pair.replaceChildren(element("p", { class: "soft" }, "The vote is stored. Ask the next question."));
       this.fresh.question.focus();
     };
     const panel = votePanel(question, first, second, (vote) =>
-      this.attempt(panel, () => this.vote({ vote, fresh }, done)),
+      this.attempt(panel, () => this.vote({ vote, comparison }, done)),
     );
     this.show(panel);
   }
@@ -160,7 +159,7 @@ class Rank {
   async vote(body, proceed) {
     const { file, is_read: isRead } = await postJson("api/rank/votes", { labeller: this.labeller.read(), ...body });
     announce("The vote is stored.");
-    const hint = `Votes are stored in ${file}. Name it in human_rankings.files of the recipe to train on them.`;
+    const hint = `Votes are stored in ${file}, which the recipe does not read: set human_rankings.votes to True.`;
     this.stored = isRead ? "" : hint;
     this.refresh();
     await proceed();
@@ -176,35 +175,25 @@ class Rank {
     }
   }
 
-  drawState({ pairs, labellers, agreement, reason, guidelines }) {
-    const rows = labellers.map(({ labeller, rankings, is_read: isRead }) =>
-      element(
-        "tr",
-        {},
-        element("th", { scope: "row" }, labeller),
-        element("td", { class: "n" }, number(rankings)),
-        element("td", {}, isRead ? "yes" : "no"),
-      ),
-    );
-    const heads = [
-      element("th", { scope: "col" }, "Labeller"),
-      element("th", { scope: "col", class: "n" }, "Rankings"),
-      element("th", { scope: "col" }, "Read by the recipe"),
+  drawState({ pairs, labellers, agreement, version, state, reason, guidelines }) {
+    const columns = [
+      { title: "Labeller", heads: true },
+      { title: "Rankings", numeric: true },
+      { title: "Read by the recipe" },
     ];
-    const table = element(
-      "table",
-      {},
-      element("thead", {}, element("tr", {}, ...heads)),
-      element("tbody", {}, ...rows),
-    );
+    const rows = labellers.map(({ labeller, rankings, is_read: isRead }) => [
+      labeller,
+      number(rankings),
+      isRead ? "yes" : "no",
+    ]);
     this.state.replaceChildren(
       element("h2", {}, "Rankings"),
       element("p", { class: "soft" }, `${number(pairs)} pairs of the recipe.`),
-      rows.length ? table : "",
+      rows.length ? table("Labellers", columns, rows) : "",
       element("p", {}, agreementText(agreement)),
-      element("p", { class: "soft" }, `human_rankings: ${reason}`),
       this.stored ? element("p", { class: "soft" }, this.stored) : "",
     );
+    this.version.draw(version, state, reason);
     if (this.guidelines.children.length === 1) this.guidelines.append(...guidelinesText(guidelines));
   }
 }

@@ -2,6 +2,7 @@
 
 import { postJson } from "./api.js";
 import { announce, clearProblem, element, field, number, showProblem } from "./dom.js";
+import { bar, table } from "./table.js";
 import { choosableStrip, quoted, visible } from "./token_strip.js";
 
 const PAUSE = 250; // milliseconds without typing after which the text is tokenised
@@ -100,31 +101,17 @@ class Tokens {
   table(bytes, encodings) {
     const most = Math.max(1, ...encodings.map(({ tokens }) => tokens.length));
     const numbers = ["Byte-pair tokens", "Tokens", "Bytes per token"];
-    const heads = [
-      element("th", { scope: "col" }, "Tokenizer"),
-      ...numbers.map((text) => element("th", { scope: "col", class: "n" }, text)),
-      element("td", {}),
+    const columns = [
+      { title: "Tokenizer", heads: true, breakable: true },
+      ...numbers.map((title) => ({ title, numeric: true })),
+      { plot: true },
     ];
     const rows = encodings.map((encoding) => {
       const count = encoding.tokens.length;
-      const bar = element("span", { class: "bar" });
-      bar.style.setProperty("--share", count / most);
-      return element(
-        "tr",
-        {},
-        element("th", { scope: "row" }, this.name(encoding)),
-        element("td", { class: "n" }, number(encoding.vocabulary)),
-        element("td", { class: "n" }, number(count)),
-        element("td", { class: "n" }, count ? number(bytes / count, 2) : "–"),
-        element("td", { class: "plot" }, bar),
-      );
+      const density = count ? number(bytes / count, 2) : "–";
+      return [this.name(encoding), number(encoding.vocabulary), number(count), density, bar(count / most)];
     });
-    return element(
-      "table",
-      { class: "comparison" },
-      element("thead", {}, element("tr", {}, ...heads)),
-      element("tbody", {}, ...rows),
-    );
+    return table("Tokenizers", columns, rows);
   }
 
   name(encoding) {

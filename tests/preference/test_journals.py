@@ -1,0 +1,158 @@
+"""The votes of the data folder are an external input of `human_rankings`, in the version that its identity has."""
+
+import json
+import threading
+
+import polars as pl
+import pytest
+
+from llm_assets.artifacts import Graph, Store, Workspace, materialize
+from llm_assets.artifacts.errors import LeftOut
+from llm_assets.artifacts.explain import explain
+from llm_assets.artifacts.tables import read_table
+from llm_assets.cli.takedown_purge import remove_rankings
+from llm_assets.compute import LocalEngine
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS
+from llm_assets.preference.journals import journals, journals_of_versions, unread_votes, vote_rows
+from llm_assets.preference.open_prompts import PreferenceError
+from llm_assets.preference.ranking_files import ARENA, add_line, add_ranking, rankings_file, replace_lines
+from llm_assets.preference.response_pairs import pair_digest
+from llm_assets.recipes import Recipe
+from llm_assets.recipes.preference import HumanRankings, RankingFile
+from llm_assets.settings import load_settings
+from tests.support.stand_ins import stand_in
+
+NAME = HUMAN_RANKINGS.name
+MODELS = {"first": {"name": "one", "identity": "a1"}, "second": {"name": "two", "identity": "b2"}}
+
+
+@pytest.fixture
+def data():
+    return load_settings().data
+
+
+def pair(number):
+    return {"question": f"Who is {number}?", "first": f"A{number}.", "second": f"B{number}."}
+
+
+def vote(data, labeller, number, answer="first", folder="rankings"):
+    return add_ranking(rankings_file(data, labeller, folder), pair(number), answer, labeller, MODELS)
+
+
+def workspace_of(data, **settings):
+    recipe = Recipe(name="voted", crawls={}, human_rankings=HumanRankings(**settings), leave_out=("response_pairs",))
+    return Workspace(
+        recipe, Store(data / "artifacts"), Graph([stand_in("response_pairs"), HUMAN_RANKINGS]), LocalEngine(1)
+    )
+
+
+def build(workspace):
+    return materialize(HUMAN_RANKINGS, None, workspace).artifact
+
+
+def test_a_data_folder_without_votes_changes_no_identity(data):
+    settings = HumanRankings(votes=True)
+    assert HUMAN_RANKINGS.external_inputs(settings) == {}
+    vote(data, "ann", 1)
+    assert HUMAN_RANKINGS.external_inputs(settings).keys() == {"votes/ann"}
+    assert HUMAN_RANKINGS.external_inputs(settings.replace(votes=False)) == {}
+
+
+def test_a_recipe_without_rankings_counts_votes_only_if_it_says_so(data):
+    vote(data, "ann", 1)
+    with pytest.raises(LeftOut, match="votes=True"):
+        build(workspace_of(data))
+    assert build(workspace_of(data, votes=True)).record.stats["by_people"] == 1
+
+
+def test_votes_are_rankings_with_labeller_time_and_models(data):
+    rows = [vote(data, "ann", 1), vote(data, "bob", 1, "both_bad"), vote(data, "ann", 2, "second", ARENA)]
+    add_line(rankings_file(data, "bob"), {"question": "no vote", "preferred": "first"})
+    artifact = build(workspace_of(data, votes=True))
+    rankings = read_table(artifact.table("rankings")).sort("labeller", "question")
+    assert rankings.select("labeller", "preferred", "source").rows() == [
+        ("ann", "first", "votes/ann"),
+        ("ann", "second", "arena/ann"),
+        ("bob", "tie", "votes/bob"),
+    ]
+    votes = read_table(artifact.table("votes"))
+    assert votes.filter(pl.col("labeller") == "bob")["vote"].to_list() == ["both_bad"]
+    assert set(votes["at"]) == {row["at"] for row in rows}
+    names = votes.select("first_model", "first_identity", "second_model", "second_identity").unique().rows()
+    assert names == [("one", "a1", "two", "b2")]
+    (winner, loser) = read_table(artifact.table("arena_ratings")).iter_rows(named=True)
+    assert (winner["model"], winner["identity"], winner["wins"]) == ("two", "b2", 1) and loser["losses"] == 1
+    assert read_table(artifact.table("rejects")).select("file", "line").rows() == [("votes/bob", 2)]
+
+
+def test_a_vote_makes_the_artifact_stale_and_is_in_the_next_version(data):
+    vote(data, "ann", 1)
+    workspace = workspace_of(data, votes=True)
+    first = build(workspace)
+    vote(data, "ann", 2)
+    vote(data, "bob", 1, folder=ARENA)
+    assert unread_votes(journals(data), first.record.fields["inputs"]) == 2
+    (explanation,) = explain(workspace, [(NAME, None)])
+    assert explanation.state == "build" and "inputs.votes/ann" in explanation.text()
+    second = build(workspace)
+    assert second.record.rows["votes"] == 3 and second.data_version != first.data_version
+    assert unread_votes(journals(data), second.record.fields["inputs"]) == 0
+
+
+def test_a_build_reads_the_lines_of_its_identity_and_no_later_ones(data):
+    vote(data, "ann", 1)
+    workspace = workspace_of(data, votes=True)
+    resolution = workspace.resolver().resolve(NAME, None)
+    vote(data, "ann", 2)
+    with rankings_file(data, "ann").open("ab") as file:
+        file.write(b'{"question": "half a li')  # of a process that was killed: not acknowledged
+    assert len(list(vote_rows(journals_of_versions(data, resolution.identity.inputs)))) == 1
+    assert len(list(vote_rows(journals(data)))) == 2
+    replace_lines(rankings_file(data, "ann"), lambda lines: lines[1:])
+    with pytest.raises(PreferenceError, match="changed meanwhile"):
+        journals_of_versions(data, resolution.identity.inputs)
+
+
+def test_a_journal_that_the_recipe_names_counts_once(data):
+    vote(data, "ann", 1)
+    vote(data, "bob", 1)
+    named = RankingFile(path=str(rankings_file(data, "ann")), name="mine")
+    artifact = build(workspace_of(data, files=(named,)))
+    assert sorted(read_table(artifact.table("rankings"))["source"]) == ["mine", "votes/bob"]
+    assert read_table(artifact.table("votes"))["labeller"].to_list() == ["bob"]
+
+
+def test_lines_that_are_removed_take_no_new_ones_along(tmp_path):
+    path = tmp_path / "all.jsonl"
+    add_line(path, {"vote": "first"})
+
+    def append(writer):
+        for number in range(100):
+            add_line(path, {"vote": f"{writer}-{number}"})
+
+    writers = [threading.Thread(target=append, args=(name,)) for name in ("ann", "bob")]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        replace_lines(path, lambda lines: [line for line in lines if b"-13" not in line])
+    replace_lines(path, lambda lines: [line for line in lines if b"-13" not in line])
+    stored = [json.loads(line)["vote"] for line in path.read_text().splitlines()]
+    expected = [f"{name}-{number}" for name in ("ann", "bob") for number in range(100) if number != 13]
+    assert sorted(stored) == sorted(["first", *expected])
+
+
+@pytest.mark.parametrize("models", [None, [], "one", {"first": "one"}, {"first": {"name": ["x"], "identity": None}}])
+def test_models_that_are_none_are_empty(data, models):
+    add_line(rankings_file(data, "ann"), {**pair(1), "preferred": "tie", "labeller": "ann", "models": models})
+    artifact = build(workspace_of(data, votes=True))
+    (row,) = read_table(artifact.table("votes")).iter_rows(named=True)
+    assert row["second_model"] == row["second_identity"] == row["at"] == ""
+    assert "arena_ratings" not in artifact.record.rows
+
+
+def test_a_takedown_removes_votes_of_the_arena_too(data):
+    vote(data, "ann", 13)
+    vote(data, "ann", 13, folder=ARENA)
+    vote(data, "ann", 2, folder=ARENA)
+    remove_rankings(load_settings(), ["Who is 13?"])
+    assert [row["pair"] for row in vote_rows(journals(data))] == [pair_digest(*pair(2).values())]
