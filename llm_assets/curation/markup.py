@@ -370,5 +370,8 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 elements[current, _LAST] = block_count
                 open_pres -= elements[current, _TAG] == PRE
                 current = elements[current, _PARENT]
+    while current:
+        elements[current, _LAST] = block_count
+        current = elements[current, _PARENT]
     elements[0, _LAST] = block_count
     return element_count, block_count

@@ -94,8 +94,8 @@ def read_tag(data, at, n, hashes, values, unclosed):  # type: ignore[no-untyped-
 
 @inlined
 def ends_name(byte):  # type: ignore[no-untyped-def]
-    """Whether a byte ends a tag's name: > / " or white space."""
-    return byte == 62 or byte == 47 or byte == 34 or byte == 32 or 9 <= byte <= 13 or 28 <= byte <= 31
+    """Whether a byte ends a tag's name: > / or white space. A quotation mark is a part of it (HTML, 13.2.5.8)."""
+    return byte == 62 or byte == 47 or byte == 32 or 9 <= byte <= 13 or 28 <= byte <= 31
 
 
 @compiled

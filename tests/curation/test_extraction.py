@@ -163,6 +163,18 @@ def test_pages_without_text_give_an_empty_text(html):
     assert extract(html).text == ""
 
 
+@pytest.mark.parametrize(
+    "html",
+    [
+        b'<p>A.</p><article>One sentence, and a few more words.<h1"></article>',
+        b'<p>A.</p><article><h2">One sentence, and a few more words.</h2"></article>',
+    ],
+)
+def test_a_quotation_mark_in_the_name_of_a_tag_is_a_part_of_it(html):
+    """As browsers read it (HTML, 13.2.5.8), so that the element around it ends where it does."""
+    assert extract(html).text == "A.\nOne sentence, and a few more words."
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_extracted(html):
     assert isinstance(extract(html).text, str)
