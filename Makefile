@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WARC ?=
-JOBS ?= 2
+# Workers of the tests, for two cores: they wait for servers and other processes much of the time.
+JOBS ?= 3
 
 .PHONY: run test quick ui mlflow serve docs bench bench-model check setup clean
 

@@ -120,5 +120,5 @@ def test_a_file_without_a_ranking_names_the_command_to_rank_with(pipeline_copy, 
     file = tmp_path / "empty.jsonl"
     file.write_text("")
     recipe = with_rankings(pipeline_copy.recipe, file, "empty", simulated=None)
-    with pytest.raises(PreferenceError, match="there are no rankings; rank pairs with: llm-assets rank"):
+    with pytest.raises(PreferenceError, match="there are no rankings; rank pairs on the page or with: llm-assets rank"):
         build(recipe, TO_RANKINGS, crawls=("sample",))

@@ -343,6 +343,7 @@ def test_views_have_no_serious_accessibility_fault(view, monkeypatch, scheme):
         write_document(page).nth(2).click()
         assert not serious_faults(page)
         page.get_by_role("link", name="Tokens").click()
+        page.get_by_text("Choose a token to see").wait_for()  # until then the strip is that of the view before
         page.locator(".strip button").nth(2).click()
         page.locator(".merges").wait_for()
         assert not serious_faults(page)
