@@ -60,6 +60,8 @@ class Stage:
     left_out: gives the reason why a recipe leaves the stage out, such as settings that it lacks; None if it does not.
     Every stage that reads a stage that is left out, and not as an optional input, is left out too.
     external_inputs: gives the versions of external inputs (a folder of WARC files), by name, for a config.
+    grows: tells by name which external inputs grow at any time, as votes do. Stages downstream read the newest artifact
+    that differs in these alone; a new version is built only when this stage is asked for.
     earlier_artifacts: gives the keys of further artifacts that it reads (an earlier crawl of the same site).
     continues: gives the earlier recipe whose artifact of this stage the build continues, for a recipe and the crawls
     that are read. If that artifact is in the store, it is the input ``<name>@before``.
@@ -89,6 +91,7 @@ class Stage:
     substitutes: Mapping[str, str] = field(default_factory=dict)
     left_out: Callable[[Any], str | None] | None = None
     external_inputs: Callable[[Any], Mapping[str, str]] | None = None
+    grows: Callable[[str], bool] | None = None
     earlier_artifacts: Callable[[Any, str | None], list[Key]] | None = None
     continues: Callable[[Any, list[str]], Any] | None = None
     crawls: Callable[[Any], list[str]] | None = None
@@ -331,10 +334,11 @@ class Resolver:
         keys, unbuilt = self.dependencies(stage, partition)
         for name, upstream_partition in keys:
             upstream = self.resolve(name, upstream_partition)
-            if upstream.artifact is None:
+            artifact = upstream.artifact or self._before_growth(upstream)
+            if artifact is None:
                 missing.append(upstream.key)
             else:
-                inputs[upstream.key] = upstream.artifact
+                inputs[upstream.key] = artifact
         if stage.continues is not None and not missing:
             predecessor = self._predecessor(stage, [crawl for _, crawl in keys if crawl is not None])
             if predecessor is not None:
@@ -349,7 +353,7 @@ class Resolver:
                 unreachable = error
         identity = Identity(stage.name, partition, stage.code_version, config, versions)
         if unreachable is not None:
-            identity = self._last_seen(identity) or identity
+            identity = self._last_seen(identity, lambda name: name not in versions) or identity
         artifact = None if missing else self.store.lookup(identity)
         return Resolution(
             stage,
@@ -364,15 +368,27 @@ class Resolver:
             unreachable,
         )
 
-    def _last_seen(self, identity: Identity) -> Identity | None:
-        """The identity of the newest artifact that differs from this one only in its external inputs.
+    def _before_growth(self, upstream: Resolution) -> Artifact | None:
+        """The newest artifact of an input that differs from what would be built only in inputs that grow.
+
+        A vote during a run must not end it, and one after it must not hide the models that it built.
+        """
+        grows = upstream.stage.grows
+        if grows is None or upstream.identity is None:
+            return None
+        others = {name: version for name, version in upstream.identity.inputs.items() if not grows(name)}
+        identity = self._last_seen(replace(upstream.identity, inputs=others), grows)
+        return None if identity is None else self.store.lookup(identity)
+
+    def _last_seen(self, identity: Identity, is_ignored: Callable[[str], bool]) -> Identity | None:
+        """The identity of the newest artifact that differs from this one only in inputs of some names.
 
         A folder that is unreachable for a day must not remove its crawl from the corpus, and so from the model.
         """
         wanted = identity.fields()
         for artifact in reversed(list(self.store.artifacts(identity.asset, identity.partition or NO_PARTITION))):
             fields = artifact.record.fields
-            known = {name: version for name, version in fields["inputs"].items() if name in wanted["inputs"]}
+            known = {name: version for name, version in fields["inputs"].items() if not is_ignored(name)}
             if {**fields, "inputs": known} == wanted:
                 return replace(identity, inputs=fields["inputs"])
         return None

@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -349,6 +351,10 @@ def paths_in(value: Any) -> set[Path]:
         members: Iterable[Any] = [*value.keys(), *value.values()]
     elif isinstance(value, (tuple, list, set, frozenset)):
         members = value
+    elif isinstance(value, (Enum, type)):
+        return set()
+    elif isinstance(value, partial):
+        members = (value.args, value.keywords)
     else:
         members = getattr(value, "__dict__", {}).values()
     return set().union(*map(paths_in, members))

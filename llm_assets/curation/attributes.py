@@ -167,12 +167,32 @@ def read_attributes(data, start, end, name_hashes, names, word_hashes, words):  
         elif name == _HREF:
             if value < at and data[value] == _NUMBER_SIGN:
                 flags |= FRAGMENT
+                if _names_note(data, value + 1, at):
+                    flags |= NOTE
         elif name == _TYPE and at - value > 5 and data[value] == 109 and data[value + 4] == 47:  # m...h/
             flags |= MATH_SCRIPT
         at += 1
     if flags & _UTILITY and not flags & _BREAKPOINT:
         flags |= HIDDEN
     return flags
+
+
+@compiled
+def _names_note(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether a fragment is that of a note: 3, n3, fn3, _ftn3, footnote, note, cite_note, ref, endnote, en3."""
+    while start < end and data[start] == _UNDERSCORE:
+        start += 1
+    if start >= end:
+        return False
+    first, second = data[start], data[start + 1]
+    if 48 <= first <= 57:
+        return True
+    first, letter = first | 32, second | 32
+    if first == 110:  # n
+        return 48 <= second <= 57 or letter == 111
+    if first == 102:  # f
+        return letter in (110, 111, 116)  # n o t
+    return (first == 99 and letter == 105) or (first == 114 and letter == 101) or (first == 101 and letter == 110)
 
 
 @compiled
@@ -287,12 +307,14 @@ def _is_far_below_zero(data, start, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def _is_empty_rectangle(data, start, end):  # type: ignore[no-untyped-def]
-    """Whether a value is a rectangle with no digits but 0 and 1: ``rect(0,0,0,0)``, ``rect(1px 1px 1px 1px)``."""
+    """Whether a value is a rectangle of numbers 0 and 1 only: ``rect(0,0,0,0)``, ``rect(1px 1px 1px 1px)``."""
     if start + 5 >= end or data[start] | 32 != 114 or data[start + 4] != 40:  # r...(
         return False
     at = start + 5
     while at < end and data[at] != 41 and data[at] != _SEMICOLON:
         if not (data[at] <= _SPACE or data[at] in (44, 48, 49, 112, 120)):  # , 0 1 p x
+            return False
+        if 48 <= data[at] <= 49 and 48 <= data[at - 1] <= 49:  # 100px
             return False
         at += 1
     return True

@@ -297,7 +297,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                     written = link_start
             in_link = not closes
             link_start, fragment_link = written, flags & FRAGMENT != 0
-            note_link = flags & (FRAGMENT | NOTE) != 0
+            note_link = flags & NOTE != 0
             if in_link and sup_start >= 0:
                 out[sup_start] = NOTE_MARK
         elif kind == BREAK:

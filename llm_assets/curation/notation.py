@@ -31,6 +31,7 @@ _TRADEMARKS = {"tm": "™", "sm": "℠"}
 _PRICE_BEFORE = re.compile(r"[$€£¥]\s?\d{1,3}(?:[.,]?\d{3})*$")
 _CURRENCY_AFTER = re.compile(r"(?:\s|&nbsp;)*[€$£¥]")
 _CENTS = re.compile(r"\d\d")
+_TEN = re.compile(r"(?<![\d.,])10$")  # $10^12 is a power
 _DENOMINATOR = re.compile("[/⁄]\x02_\\d")  # after a numerator, as in 3¹/₂
 
 _TEX_ANNOTATION = re.compile(r'<annotation\b[^>]*\bencoding="[^"]*tex[^"]*"[^>]*>(.*?)</annotation', re.I | re.S)
@@ -159,7 +160,7 @@ def _write_script(match: re.Match[str]) -> str:
         return match[2]
     if kind == "^" and base.isdigit() and content.isdigit() and _DENOMINATOR.match(after):
         return f" {content}"
-    if kind == "^" and base.isdigit() and _CENTS.fullmatch(content):
+    if kind == "^" and base.isdigit() and _CENTS.fullmatch(content) and not _TEN.search(before):
         if _PRICE_BEFORE.search(before):
             return f".{content}"
         if _CURRENCY_AFTER.match(after):

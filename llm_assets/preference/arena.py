@@ -113,7 +113,7 @@ def table_of(files: Iterable[tuple[Path, int | None]]) -> ArenaTable:
     battles: list[Battle] = []
     both_bad = rejects = 0
     for path, size in files:
-        for _, row in read_rankings(path, size=size):
+        for _, row in read_rankings(path, size=size, any_columns=True):
             battle = None if isinstance(row, str) else _battle(row)
             if battle is None:
                 rejects += 1

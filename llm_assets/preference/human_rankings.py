@@ -70,7 +70,7 @@ def rankings_of_files(
     sources: list[tuple[str, Path, int | None]] = [(file.name, Path(file.path).expanduser(), None) for file in files]
     sources += [(journal.name, journal.path, journal.size) for journal in journals]
     for name, path, size in sources:
-        for line, row in read_rankings(path, name, size):
+        for line, row in read_rankings(path, name, size, any_columns=is_journal(name)):
             if isinstance(row, str):
                 rejects.append({"file": name, "line": line, "reason": row})
                 continue
@@ -249,6 +249,7 @@ HUMAN_RANKINGS = Stage(
     optional_inputs=("response_pairs",),
     left_out=without_rankings,
     external_inputs=_external_inputs,
+    grows=is_journal,
     tables={"rankings": Rankings},
     optional_tables={"rejects": RankingRejects, "votes": Votes, "arena_ratings": ArenaRatings},
     main_table="rankings",

@@ -83,13 +83,20 @@ def size_of_version(version: str) -> int:
 
 def unread_votes(current: Sequence[Journal], inputs: Mapping[str, str]) -> int:
     """The number of lines of journals that an artifact with these inputs was built without."""
-    return sum(_lines_after(journal, size_of_version(inputs.get(journal.name, ""))) for journal in current)
+    return sum(_lines_after(journal, _place(journal, inputs.get(journal.name, ""))) for journal in current)
+
+
+def _place(journal: Journal, version: str) -> int:
+    """Where the lines begin that came after a version; 0 if the file does not begin with the lines of that version."""
+    size = size_of_version(version)
+    is_beginning = Journal(journal.name, journal.path, *_complete_lines(journal.path, size)).version == version
+    return size if is_beginning else 0
 
 
 def vote_rows(chosen: Sequence[Journal]) -> Iterator[dict[str, Any]]:
     """The rows of the table Votes: every vote of the journals, with who gave it, when, and on whose answers."""
     for journal in chosen:
-        for line, row in read_rankings(journal.path, size=journal.size):
+        for line, row in read_rankings(journal.path, size=journal.size, any_columns=True):
             if isinstance(row, str):
                 continue
             models = contestants(row)
@@ -135,12 +142,10 @@ def _complete_lines(path: Path, size: int | None = None) -> tuple[int, str]:
 
 
 def _lines_after(journal: Journal, place: int) -> int:
-    """The lines of a journal from a place on; all of them if it is shorter than that."""
-    count, left = 0, journal.size
+    """The lines of a journal from a place on."""
+    count, left = 0, journal.size - place
     with journal.path.open("rb") as file:
-        if place <= journal.size:
-            file.seek(place)
-            left -= place
+        file.seek(place)
         while left and (chunk := file.read(min(CHUNK, left))):
             count += chunk.count(b"\n")
             left -= len(chunk)

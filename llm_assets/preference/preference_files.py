@@ -34,12 +34,14 @@ _LABELS: dict[Any, bool] = {True: True, False: False}  # and 1, 0, which are equ
 _BEFORE = ("prompt", "messages", "conversations")  # fields with the conversation before the answers
 
 
-def read_rankings(path: Path, labeller: str = "", size: int | None = None) -> Iterator[tuple[int, Ranking | str]]:
+def read_rankings(
+    path: Path, labeller: str = "", size: int | None = None, any_columns: bool = False
+) -> Iterator[tuple[int, Ranking | str]]:
     """Each row of a file as (number, ranking), or as (number, problem) if it is not a valid ranking.
 
     labeller: of rows that name none, which only the layout `ranking` requires. size: see `read_rows`. Raises
     PreferenceError if the file cannot be read, or if no row has the columns of a layout; the message names the file and
-    its columns.
+    its columns. any_columns: such a file has invalid rows only, and is no error.
     """
     unpaired = UnpairedAnswers(labeller)
     columns: set[str] = set()
@@ -55,7 +57,7 @@ def read_rankings(path: Path, labeller: str = "", size: int | None = None) -> It
             yield from _read_row(row.number, row.value, labeller, unpaired)
     except RowFileError as error:
         raise PreferenceError(f"rankings {error}") from error
-    if columns and not is_known:
+    if columns and not is_known and not any_columns:
         raise PreferenceError(
             f"rankings {path}: its columns are {shown_fields(columns)}; a row needs question, first, second, preferred "
             "and labeller; or chosen and rejected; or prompt, completion and label"

@@ -76,7 +76,7 @@ def _named(artifact: Artifact) -> dict[str, str]:
 
 def ranked_by(path: Path, labeller: str) -> set[str]:
     """The pairs in a file that the labeller has ranked."""
-    rows = [row for _, row in read_rankings(path)] if path.exists() else []
+    rows = [row for _, row in read_rankings(path, any_columns=True)] if path.exists() else []
     return {
         pair_digest(row["question"], row["first"], row["second"])
         for row in rows

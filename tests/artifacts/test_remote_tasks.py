@@ -4,9 +4,11 @@ import fcntl
 import io
 import os
 import pickle
+import signal
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -192,12 +194,14 @@ def test_a_path_that_does_not_exist_is_named(distant, tmp_path):
 
 
 def test_the_files_that_a_task_reads_are_found_wherever_its_arguments_have_their_paths(tmp_path):
-    paths, travelling = [tmp_path / name for name in "abcd"], set()
+    paths, travelling = [tmp_path / name for name in "abcde"], set()
     arguments = (
         "text",
         {paths[0]: (1, paths[1])},
         SimpleNamespace(files=[{paths[2]}], more=ToyRecipe(folder="x")),
         paths[3],
+        partial(print, 1, file=paths[4]),
+        signal.SIGTERM,
     )
     _Writer(io.BytesIO(), lambda path: travelling.add(path) or "stored").dump(arguments)
     assert paths_in(arguments) == travelling == set(paths)

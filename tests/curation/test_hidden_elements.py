@@ -35,6 +35,7 @@ SHOWING = [
     'style="overflow: hidden; display: inline"',
     'style="display: none; display: inline"',  # of two declarations the last one counts
     'style="position: absolute; left: -20px; clip: rect(10px, 20px, 30px, 0)"',
+    'style="position: absolute; clip: rect(0px, 100px, 100px, 0px)"',
     'style="margin-left: -9999px"',
     'style="opacity: 0"',  # what scripts fade in
     'class="hidden md:inline"',  # hidden on small screens only

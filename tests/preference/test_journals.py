@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -15,7 +16,14 @@ from llm_assets.compute import LocalEngine
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
 from llm_assets.preference.journals import journals, journals_of_versions, unread_votes, vote_rows
 from llm_assets.preference.open_prompts import PreferenceError
-from llm_assets.preference.ranking_files import ARENA, add_line, add_ranking, rankings_file, replace_lines
+from llm_assets.preference.ranking_files import (
+    ARENA,
+    PairQueue,
+    add_line,
+    add_ranking,
+    rankings_file,
+    replace_lines,
+)
 from llm_assets.preference.response_pairs import pair_digest
 from llm_assets.recipes import Recipe
 from llm_assets.recipes.preference import HumanRankings, RankingFile
@@ -97,6 +105,41 @@ def test_a_vote_makes_the_artifact_stale_and_is_in_the_next_version(data):
     second = build(workspace)
     assert second.record.rows["votes"] == 3 and second.data_version != first.data_version
     assert unread_votes(journals(data), second.record.fields["inputs"]) == 0
+
+
+def test_a_vote_during_a_run_takes_no_input_from_the_stages_downstream(data):
+    reader = replace(stand_in("reader"), inputs=(NAME,))
+    workspace = workspace_of(data, votes=True)
+    workspace.graph = Graph([stand_in("response_pairs"), HUMAN_RANKINGS, reader])
+    vote(data, "ann", 1)
+    first = build(workspace)
+    vote(data, "bob", 1)  # a labeller whose first vote this is
+    trained = materialize(reader, None, workspace).artifact
+    assert trained.record.fields["inputs"] == {NAME: first.data_version}
+    vote(data, "ann", 2)
+    assert workspace.resolver().artifact("reader", None).record.identity == trained.record.identity
+    second = build(workspace)
+    assert workspace.resolver().resolve("reader", None).identity.inputs == {NAME: second.data_version}
+
+
+def test_a_file_of_other_lines_is_rejected_and_keeps_nobody_from_ranking(data):
+    vote(data, "ann", 1)
+    rankings_file(data, "notes").write_text('{"text": "hello"}\n')
+    artifact = build(workspace_of(data, votes=True))
+    assert artifact.record.rows["rankings"] == 1
+    (reject,) = read_table(artifact.table("rejects")).to_dicts()
+    assert (reject["file"], reject["line"]) == ("votes/notes", 1)
+    assert PairQueue([{"pair": "p", **pair(1)}], data).next("bob")[1] == 1
+
+
+def test_votes_after_a_takedown_are_counted_from_the_beginning(data):
+    for number in range(4):
+        vote(data, "ann", number)
+    first = build(workspace_of(data, votes=True))
+    replace_lines(rankings_file(data, "ann"), lambda lines: lines[2:])
+    for number in range(4, 6):
+        vote(data, "ann", number)
+    assert unread_votes(journals(data), first.record.fields["inputs"]) == 4
 
 
 def test_a_build_reads_the_lines_of_its_identity_and_no_later_ones(data):

@@ -74,7 +74,8 @@ def test_a_seed_that_refreshes_to_www_is_crawled_there(tmp_path, answer):
 
 def test_a_refresh_to_another_host_is_recorded_and_one_of_the_page_itself_or_without_scripts_is_none(tmp_path):
     answers = {
-        f"{A}/": html(b"<meta http-equiv=refresh content='60'>" + links("/a", "/b")),
+        f"{A}/": html(b"<meta http-equiv=refresh content='60'>" + links("/a", "/b", "/c")),
+        f"{A}/c": html(b"<meta http-equiv=refresh content='300; url='>"),
         f"{A}/a": html(b"<noscript><meta http-equiv=refresh content='0;url=/no-scripts'></noscript>"),
         f"{A}/b": html(b"<meta http-equiv=refresh content='0;url=http://b.example/'>"),
     }
@@ -329,6 +330,17 @@ def test_a_retry_after_that_says_nothing_is_passed_over(value):
 def urlset(*urls, tag="urlset", entry="url"):
     entries = "".join(f"<{entry}><loc>{url}</loc></{entry}>" for url in urls)
     return f'<?xml version="1.0"?><{tag} xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{entries}</{tag}>'.encode()
+
+
+def test_a_depth_of_0_is_the_seeds_and_what_they_refresh_to(tmp_path):
+    answers = {
+        f"{A}/": html(b"<meta http-equiv=refresh content='0; url=/home'>" + links("/a")),
+        f"{A}/home": html(links("/b")),
+        f"{A}/a": html(b"<p>a"),
+        f"{A}/b": html(b"<p>b"),
+    }
+    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/", max_depth=0))
+    assert set(pages) == {f"{A}/", f"{A}/home"} and failed == {}
 
 
 XML = {"Content-Type": "application/xml"}

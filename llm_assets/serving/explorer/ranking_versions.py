@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 
 from llm_assets.artifacts import Artifact, Workspace
@@ -52,16 +53,20 @@ class RankingsBuilds:
         environment = {**os.environ, "LLM_ASSETS_DATA": str(self.settings.data)}
         problem = ""
         try:
-            ended = subprocess.run(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                env=environment,
-                check=False,
-                start_new_session=True,  # Ctrl-C stops the server alone
-            )
+            with tempfile.TemporaryFile() as errors:  # a pipe would break with the server, and end the build
+                ended = subprocess.run(
+                    self.command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    env=environment,
+                    check=False,
+                    start_new_session=True,  # Ctrl-C stops the server alone
+                )
+                errors.seek(0)
+                text = errors.read().decode(errors="replace")
             if ended.returncode:
-                problem = _reason(ended.stderr.decode(errors="replace")) or f"exit code {ended.returncode}"
+                problem = _reason(text) or f"exit code {ended.returncode}"
         except OSError as error:
             problem = str(error)
         with self._lock:

@@ -14,7 +14,7 @@ from ..urls import without_fragment
 REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 # HTML standard, "shared declarative refresh steps": seconds, and the URL to load then, with or without "url=".
 _REFRESH = re.compile(
-    r"""\s*(?:\d+[\d.]*|[\d.]+)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(?:"([^"]*)|'([^']*)|([^"'\s].*))""",
+    r"""\s*(?:\d+[\d.]*|[\d.]+)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?+(?:"([^"]*)|'([^']*)|([^"'\s].*|))""",
     re.IGNORECASE | re.DOTALL,
 )
 _REFRESHES = (

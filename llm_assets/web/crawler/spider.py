@@ -78,13 +78,15 @@ class WebSpider(scrapy.Spider):
         if "nofollow" in self._directives(response):
             return
         depth = response.meta.get("depth", 0) + 1
+        if depth > self.plan.source.max_depth:
+            return
         for link in self.links.extract_links(response):
             url = without_fragment(link.url)
             if link.nofollow:
                 continue
             if self.scope.includes(url):
                 yield self._page_request(url)
-            elif depth <= self.plan.source.max_depth and self.scope.may_lead_to(url):
+            elif self.scope.may_lead_to(url):
                 self.waiting[url] = min(depth, self.waiting.get(url, depth))
 
     def _refresh(self, response: HtmlResponse) -> Iterator[Request]:
@@ -199,7 +201,7 @@ def settings(plan: CrawlPlan) -> dict[str, Any]:
         "DOWNLOAD_FAIL_ON_DATALOSS": True,
         "RETRY_TIMES": source.retries,
         "RETRY_HTTP_CODES": sorted(RETRIED_STATUSES),
-        "DEPTH_LIMIT": source.max_depth,
+        "DEPTH_LIMIT": 0,  # none: to Scrapy a refresh is a link, and a limit of 0 is none; `parse` has its own
         "DEPTH_PRIORITY": 1,
         "SCHEDULER_DISK_QUEUE": "scrapy.squeues.PickleFifoDiskQueue",
         "SCHEDULER_MEMORY_QUEUE": "scrapy.squeues.FifoMemoryQueue",
