@@ -285,7 +285,7 @@ PRACTICE_PROBLEMS = Stage(
     config=lambda recipe, crawl: PracticeProblemsConfig(
         problems=recipe.practice_problems, pages=recipe.training_pages()
     ),
-    code_version="8",
+    code_version="9",
     inputs=("knowledge_boundary", "clean_corpus", TRAINING_PAGES),
     optional_inputs=("clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,

@@ -99,7 +99,7 @@ RL_CHECKPOINT = Stage(
         tools=recipe.tools,
         families=family_names(recipe.practice_problems),
     ),
-    code_version="5",
+    code_version="6",
     inputs=("sft_checkpoint", "practice_problems", TRAINING_SEARCH, "conversations"),
     external_inputs=lambda config: family_versions(config.families),
     tables=POLICY_TABLES,
