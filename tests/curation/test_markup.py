@@ -11,7 +11,7 @@ from llm_assets.curation.markup import read_blocks
 from llm_assets.curation.tags import BLOCK_TAGS
 
 # White space in a tag is ASCII's, as in HTML.
-TAG = re.compile(r'<(/?[a-zA-Z][^\x09-\x0d\x1c-\x20>/"]*)([^>"]*(?:"[^"]*"[^>"]*)*)>|<!--[\s\S]*?-->')
+TAG = re.compile(r'<(/?[a-zA-Z][^\x09-\x0d\x1c-\x20>/]*+)([^>"]*(?:"[^"]*"[^>"]*)*)>|<!--[\s\S]*?-->')
 
 
 def write_simply(text, pieces, in_pre):
@@ -72,6 +72,9 @@ def read_simply(html):
         if text:
             characters = write_simply(text, pieces, in_pre)
             linked += characters if in_link else 0
+    while current:
+        elements[current][3] = len(blocks)
+        current = elements[current][1]
     elements[0][3] = len(blocks)
     return elements, blocks
 
@@ -159,6 +162,9 @@ def test_any_markup_is_cut_as_by_the_simple_reader(pieces):
         "<ul><li>1<ul><li>2</li></ul></li></ul>",
         '<p>a<!-- " -->b</p>',
         '<p title="a>b">c</p>',
+        "a<p>b",
+        '<a"<p>b',
+        '<p"<p class="unclosed<p>b',
     ],
 )
 def test_small_pages_are_cut_as_by_the_simple_reader(html):
