@@ -93,8 +93,8 @@ def index_task(
 def finds_itself(index: Artifact, inputs: Inputs, config: SearchIndexConfig) -> CheckOutcome:
     """Whether pages are found by their own words.
 
-    Pages are taken from all over the corpus. A search for the words of a page's longest passage must return that passage
-    among the first results. For all of them: many pages may begin with the same twenty.
+    Pages are taken from all over the corpus. A search for the words of a page's longest passage must return that
+    passage among the first results. For all of them: many pages may begin with the same twenty.
     """
     search = SearchIndex(index_path(index))
     documents = max(index.record.stats["documents"], 1)
