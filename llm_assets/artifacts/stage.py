@@ -369,15 +369,20 @@ class Resolver:
         )
 
     def _before_growth(self, upstream: Resolution) -> Artifact | None:
-        """The newest artifact of an input that differs from what would be built only in inputs that grow.
+        """The newest artifact of an input that differs from what would be built only in inputs that have grown.
 
-        A vote during a run must not end it, and one after it must not hide the models that it built.
+        A vote during a run must not end it, and one after it must not hide the models that it built. An artifact with
+        votes that no longer count is not used.
         """
         grows = upstream.stage.grows
         if grows is None or upstream.identity is None:
             return None
-        others = {name: version for name, version in upstream.identity.inputs.items() if not grows(name)}
-        identity = self._last_seen(replace(upstream.identity, inputs=others), grows)
+        inputs = upstream.identity.inputs
+        others = {name: version for name, version in inputs.items() if not grows(name)}
+        identity = self._last_seen(
+            replace(upstream.identity, inputs=others),
+            lambda name: grows(name) and name in inputs,
+        )
         return None if identity is None else self.store.lookup(identity)
 
     def _last_seen(self, identity: Identity, is_ignored: Callable[[str], bool]) -> Identity | None:

@@ -34,7 +34,7 @@ PREFERENCES = {"1": "first", "2": "second", "t": "tie"}  # by key
     "--file",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to which rankings are added.  [default: rankings/<labeller>.jsonl in the data folder]",
+    help="File (.jsonl) to which rankings are added.  [default: rankings/<labeller>.jsonl in the data folder]",
 )
 @click.option("--count", default=20, show_default=True, type=click.IntRange(1), help="Number of pairs to rank.")
 @click.option(
@@ -56,6 +56,9 @@ def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: 
 
     Press 1 or 2 for the better answer, t for a tie, s to skip the pair, q to quit.
     """
+    if path is not None and path.suffix != ".jsonl":  # an added line would make a file of another format unreadable
+        message = f"{path}: rankings are added as lines of JSON, to a file named *.jsonl"
+        raise click.BadParameter(message, param_hint="--file")
     workspace, data = open_workspace(recipe), load_settings().data
     artifact = workspace.resolver().artifact(stage_of_pairs(adversarial), None)
     pairs, models = pairs_of(artifact), models_of_pairs(workspace, artifact)

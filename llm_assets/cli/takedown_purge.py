@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -32,6 +33,7 @@ from llm_assets.artifacts.text_search import (
 )
 from llm_assets.model.encoding import Encoding
 from llm_assets.preference.ranking_files import ARENA, ranking_files, replace_lines
+from llm_assets.recipes import Recipe
 from llm_assets.settings import Settings
 from llm_assets.web.blocklists import add_opt_out
 from llm_assets.web.taken_down import blank_interrupted, holds_records, move_to_new_inputs, take_down
@@ -89,12 +91,15 @@ def holding_files(
     takedowns: Takedowns,
     decoders: dict[Path, Decoder],
 ) -> list[Path]:
-    """Files of the store, the data folder and Dagster that still hold text of the pages. There should be none."""
+    """Files of the store, the data folder and Dagster, and those that the recipe names, that still hold text of the
+    pages. There should be none.
+    """
     crawls = workspace.store.root / "raw_warc"
     pieces_file = takedowns.pieces_path(plan.rule.rule)
+    below = files_below(settings.data, workspace.store.root, settings.dagster_home)
     files = (
         path
-        for path in files_below(settings.data, workspace.store.root, settings.dagster_home)
+        for path in chain(below, named_files(workspace.recipe))
         if path != pieces_file and not path.is_relative_to(crawls)
     )
     # Other pages of a crawl, even pages that were never extracted, may hold the same words: find records by URL.
@@ -102,6 +107,14 @@ def holding_files(
         folder for pages in plan.pages for folder in crawls.glob(f"{pages.crawl}/*") if holds_records(folder, plan.rule)
     ]
     return files_containing(pieces, files, decoders.get) + folders
+
+
+def named_files(recipe: Recipe) -> Iterator[Path]:
+    """The files of rankings and conversations that the recipe names."""
+    for named in (*recipe.human_rankings.files, *recipe.conversations.files, *recipe.conversations.evaluation_files):
+        path = Path(named.path).expanduser()
+        if path.is_file():
+            yield path
 
 
 def begin(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> Takedown:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,13 @@ def simulate(pairs: Sequence[Mapping[str, Any]], settings: SimulatedLabeller) ->
 def rankings_of_files(
     files: Sequence[RankingFile], journals: Sequence[Journal] = ()
 ) -> tuple[dict[RankingKey, dict[str, Any]], list[dict[str, Any]], int]:
-    """Rankings of files and of votes, the rejected rows, and how many a later one of the same labeller replaced."""
+    """Rankings of files and of votes, the rejected rows, and how many another one of the same labeller replaced.
+
+    A labeller who ranks a pair again has changed their mind: the later ranking counts, by its time, or if either has
+    none, the one in the later line or file.
+    """
     rankings: dict[RankingKey, dict[str, Any]] = {}
+    times: dict[RankingKey, datetime | None] = {}
     rejects: list[dict[str, Any]] = []
     replaced = 0
     sources: list[tuple[str, Path, int | None]] = [(file.name, Path(file.path).expanduser(), None) for file in files]
@@ -75,11 +81,17 @@ def rankings_of_files(
                 rejects.append({"file": name, "line": line, "reason": row})
                 continue
             key = (pair_digest(row["question"], row["first"], row["second"]), row["labeller"])
-            replaced += key in rankings  # a labeller who ranks a pair again has changed their mind
+            time = _time_of(row)
+            if key in rankings:
+                replaced += 1
+                before = times[key]
+                if time is not None and before is not None and time < before:
+                    continue
+            times[key] = time
             rankings[key] = {
                 "pair": key[0],
                 "question": row["question"],
-                "subject": str(row.get("subject", "")),
+                "subject": str(row.get("subject") or ""),
                 "first": row["first"],
                 "second": row["second"],
                 "preferred": row["preferred"],
@@ -90,6 +102,15 @@ def rankings_of_files(
     return rankings, rejects, replaced
 
 
+def _time_of(row: Mapping[str, Any]) -> datetime | None:
+    """When a vote was given, as `ranking_row` writes it; None if the row does not say."""
+    try:
+        time = datetime.fromisoformat(str(row.get("at")))
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None
+
+
 def build_human_rankings(step: Step, settings: HumanRankings) -> None:
     """One task: the rankings of files, votes and the simulated labeller. Raises PreferenceError if there are none."""
     responses = step.inputs.get("response_pairs")
@@ -97,7 +118,8 @@ def build_human_rankings(step: Step, settings: HumanRankings) -> None:
     voted = journals_of_versions(load_settings().data, step.identity.inputs)
     by_key, rejects, replaced = rankings_of_files(settings.files, voted)
     if settings.simulated is not None:
-        by_key.update({(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)})
+        simulated = {(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)}
+        by_key = {**simulated, **by_key}  # a person may have the name of a simulated labeller
     if not by_key:
         first = f" (all {len(rejects)} rows are rejected, such as {_place(rejects[0])})" if rejects else ""
         raise PreferenceError(
@@ -244,7 +266,7 @@ HUMAN_RANKINGS = Stage(
     kinds=("parquet",),
     build=build_human_rankings,
     config=lambda recipe, crawl: recipe.human_rankings,
-    code_version="4",
+    code_version="5",
     inputs=("response_pairs",),
     optional_inputs=("response_pairs",),
     left_out=without_rankings,

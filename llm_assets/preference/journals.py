@@ -6,11 +6,12 @@ others, however many votes are added meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .arena import contestants, table_of
 from .open_prompts import PreferenceError
@@ -127,7 +128,7 @@ def rating_rows(chosen: Sequence[Journal]) -> list[dict[str, Any]]:
 def _complete_lines(path: Path, size: int | None = None) -> tuple[int, str]:
     """The bytes of a file up to its last line break, and their digest. size: read no more than this many."""
     digest, read, waiting = hashlib.sha256(), 0, b""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         left = path.stat().st_size if size is None else size
         while chunk := file.read(min(CHUNK, left)):
             left -= len(chunk)
@@ -141,10 +142,20 @@ def _complete_lines(path: Path, size: int | None = None) -> tuple[int, str]:
     return read, digest.hexdigest()[:DIGITS]
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A journal that is open for reading. Raises PreferenceError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise PreferenceError(f"{path}: {error.strerror}") from error
+
+
 def _lines_after(journal: Journal, place: int) -> int:
     """The lines of a journal from a place on."""
     count, left = 0, journal.size - place
-    with journal.path.open("rb") as file:
+    with _opened(journal.path) as file:
         file.seek(place)
         while left and (chunk := file.read(min(CHUNK, left))):
             count += chunk.count(b"\n")

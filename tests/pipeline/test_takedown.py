@@ -1,6 +1,7 @@
 """Takedown of pages from a corpus: their text leaves the store, and nothing else is changed."""
 
 import fcntl
+import json
 import shutil
 
 import polars as pl
@@ -26,6 +27,16 @@ from tests.support.takedown_corpus import (
     write_project,
 )
 
+NAMING_RANKINGS = """
+
+def ranked():
+    from llm_assets.recipes.preference import RankingFile
+
+    base = mine()
+    files = (RankingFile(path="{path}", name="ranked"),)
+    return base.replace(human_rankings=base.human_rankings.replace(files=files))
+"""
+
 
 def test_a_second_takedown_finds_nothing_to_do_and_the_corpus_is_complete(takedown_corpus, tmp_path):
     data, texts = takedown_corpus
@@ -48,11 +59,17 @@ def test_a_file_that_still_holds_the_text_is_named_until_it_is_gone(takedown_cor
     data, texts = takedown_corpus
     notes = data / "notes.txt"
     notes.write_text(f"somebody copied this: {texts[0]}")
+    ranked = data.parent / "elsewhere.jsonl"
+    ranked.write_text(json.dumps({"question": "Why?", "first": texts[0], "second": "So.", "preferred": "first"}))
+    with (data.parent / "recipe.py").open("a") as recipe:
+        recipe.write(NAMING_RANKINGS.format(path=ranked))
+    words = (RULE, "--no-rebuild", "--recipe", f"{data.parent}/recipe.py:ranked")
     for _ in range(2):
-        code, output = takedown(RULE, "--no-rebuild")
-        assert code == 1 and "notes.txt" in output
+        code, output = takedown(*words)
+        assert code == 1 and "notes.txt" in output and "elsewhere.jsonl" in output
     notes.unlink()
-    assert takedown(RULE, "--no-rebuild")[0] == 0
+    ranked.write_text("{}\n")
+    assert takedown(*words)[0] == 0
     assert not list((data / "artifacts" / ".takedowns").glob("*.pieces"))
 
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -26,9 +27,9 @@ from llm_assets.preference.ranking_files import (
 )
 from llm_assets.preference.response_pairs import pair_digest
 from llm_assets.recipes import Recipe
-from llm_assets.recipes.preference import HumanRankings, RankingFile
+from llm_assets.recipes.preference import HumanRankings, RankingFile, SimulatedLabeller
 from llm_assets.settings import load_settings
-from tests.support.stand_ins import stand_in
+from tests.support.stand_ins import build_all, stand_in
 
 NAME = HUMAN_RANKINGS.name
 MODELS = {"first": {"name": "one", "identity": "a1"}, "second": {"name": "two", "identity": "b2"}}
@@ -120,6 +121,59 @@ def test_a_vote_during_a_run_takes_no_input_from_the_stages_downstream(data):
     assert workspace.resolver().artifact("reader", None).record.identity == trained.record.identity
     second = build(workspace)
     assert workspace.resolver().resolve("reader", None).identity.inputs == {NAME: second.data_version}
+
+
+def test_votes_that_no_longer_count_are_in_no_input_of_the_stages_downstream(data):
+    reader = replace(stand_in("reader"), inputs=(NAME,))
+    file = data / "own.jsonl"
+    add_ranking(file, pair(9), "first", "zoe")
+    files = (RankingFile(path=str(file), name="own"),)
+    counting, without = workspace_of(data, files=files), workspace_of(data, files=files, votes=False)
+    for workspace in (counting, without):
+        workspace.graph = Graph([stand_in("response_pairs"), HUMAN_RANKINGS, reader])
+    vote(data, "ann", 1)
+    build(counting)
+    trained = materialize(reader, None, counting).artifact
+    vote(data, "ann", 2)
+    assert counting.resolver().artifact("reader", None).record.identity == trained.record.identity
+    assert without.resolver().resolve("reader", None).missing == [NAME]
+
+
+def test_of_two_votes_of_a_labeller_on_a_pair_the_later_one_counts_wherever_it_is(data):
+    for row, time in (
+        (vote(data, "ann", 1, "second"), "2026-01-05T09:00:00+00:00"),
+        (vote(data, "bob", 1, "tie"), "2099-01-01T00:00:00+01:00"),
+    ):
+        add_line(rankings_file(data, row["labeller"], ARENA), {**row, "preferred": "first", "at": time})
+    file = data / "own.jsonl"  # without times: what comes later in the recipe and in the file counts
+    lines = [{**pair(2), "preferred": preferred, "labeller": "zoe"} for preferred in ("first", "tie")]
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    artifact = build(workspace_of(data, votes=True, files=(RankingFile(path=str(file), name="own"),)))
+    rankings = read_table(artifact.table("rankings")).sort("labeller").select("labeller", "preferred")
+    assert rankings.rows() == [("ann", "second"), ("bob", "first"), ("zoe", "tie")]
+    assert artifact.record.stats["replaced"] == 3
+
+
+def test_an_unreadable_file_of_votes_is_an_error_that_names_it(data, monkeypatch):
+    def refuse(path, mode):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    vote(data, "ann", 1)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PreferenceError, match=f"{rankings_file(data, 'ann')}: Permission denied"):
+        journals(data)
+
+
+def test_a_person_with_the_name_of_a_simulated_labeller_keeps_their_votes(data):
+    texts = [pair(number) for number in range(5)]
+    rows = [{"pair": pair_digest(*text.values()), "subject": "", "subject_exists": True, **text} for text in texts]
+    pairs = stand_in("response_pairs", {"pairs": rows, "prompts": [{"question": "Who?", "split": "train"}]})
+    recipe = Recipe(name="both", crawls={}, human_rankings=HumanRankings(simulated=SimulatedLabeller(share=1.0)))
+    for number in range(5):
+        vote(data, "simulated-1", number, "second")
+    workspace, _ = build_all([pairs, HUMAN_RANKINGS], recipe, data / "artifacts")
+    stats = workspace.resolver().artifact(NAME, None).record.stats
+    assert stats["by_people"] == 5
 
 
 def test_a_file_of_other_lines_is_rejected_and_keeps_nobody_from_ranking(data):

@@ -195,6 +195,19 @@ def test_an_unfinished_line_does_not_spoil_the_next_ranking(tmp_path):
     assert [type(row) for _, row in read_rankings(path)] == [str, dict, dict]
 
 
+def test_a_subject_that_is_null_is_none(tmp_path):
+    rows = [{**GOOD, "question": f"What is {number}?", "subject": None} for number in range(3)]
+    pl.DataFrame(rows).write_parquet(tmp_path / "rankings.parquet")
+    rankings, *_ = rankings_of_files([RankingFile(path=str(tmp_path / "rankings.parquet"), name="a")])
+    assert {row["subject"] for row in rankings.values()} == {""}
+
+
+@pytest.mark.parametrize("name", ["rankings.parquet", "rankings.jsonl.gz", "rankings.json"])
+def test_the_command_adds_to_files_of_lines_alone(tmp_path, name):
+    run = CliRunner().invoke(rank, ["--labeller", "ann", "--file", str(tmp_path / name)])
+    assert run.exit_code == 2 and "*.jsonl" in run.output
+
+
 def test_the_command_fails_if_response_pairs_is_not_built(tmp_path, monkeypatch):
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path))
     run = CliRunner().invoke(rank, ["--labeller", "ann"])

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from llm_assets.artifacts import Artifact
 from llm_assets.artifacts.errors import NotBuilt
+from llm_assets.artifacts.record import RECORD, write_atomic
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
 from llm_assets.preference.ranking_files import add_ranking, rankings_file
 from llm_assets.preference.response_pairs import pair_digest
@@ -57,6 +59,28 @@ def test_a_vote_takes_neither_the_model_nor_its_pairs_away(workspace, tmp_path, 
     with pytest.raises(ApiError) as error:
         checkpoints.find(RLHF)
     assert error.value.status == 404
+
+
+def test_pairs_that_a_takedown_removed_are_no_longer_ranked(workspace, tmp_path):
+    queues = RankQueues(workspace, tmp_path)
+    opened = queues.open(True)
+    add_ranking(rankings_file(tmp_path, "ann"), PAIRS[1], "tie", "ann")  # the artifact is no longer current
+    assert queues.open(True) is opened
+    (artifact,) = workspace.store.artifacts(RLHF)
+    workspace.store.delete(artifact)
+    with pytest.raises(NotBuilt):
+        queues.open(True)
+
+
+def test_pairs_of_an_artifact_that_lost_its_texts_are_read_again(workspace, tmp_path):
+    queues = RankQueues(workspace, tmp_path)
+    assert queues.open(True).queue.pairs
+    (artifact,) = workspace.store.artifacts(RLHF)
+    files = {name: file for name, file in artifact.record.files.items() if not name.startswith("adversarial")}
+    stripped = artifact.record.model_copy(update={"files": files})
+    write_atomic(artifact.folder / RECORD, stripped.dump())
+    workspace.store.replace(artifact, Artifact(artifact.folder, stripped))
+    assert not queues.open(True).queue.pairs
 
 
 def test_adversarial_pairs_name_the_model_that_was_tuned(workspace, tmp_path):

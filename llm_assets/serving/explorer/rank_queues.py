@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_assets.artifacts import Workspace
+from llm_assets.artifacts import Record, Workspace
 from llm_assets.artifacts.errors import NotBuilt
 from llm_assets.preference.ranking_files import PairQueue, models_of_pairs, pairs_of, stage_of_pairs
 
@@ -15,38 +15,40 @@ from llm_assets.preference.ranking_files import PairQueue, models_of_pairs, pair
 class OpenPairs:
     """The pairs of one artifact. models: name and identity of those that gave the `first` and the `second` answers."""
 
+    record: Record
     queue: PairQueue
     models: dict[str, dict[str, str]]
 
 
 class RankQueues:
-    """A queue for each artifact that pairs were read from. Safe to call from several threads.
+    """A queue for each stage that pairs were read from. Safe to call from several threads.
 
     folder: of the data, where rankings are stored.
     """
 
     def __init__(self, workspace: Workspace, folder: Path):
         self.workspace, self.folder = workspace, folder
-        self._opened: dict[str, OpenPairs] = {}  # by identity
-        self._last: dict[str, str] = {}  # identity by stage
+        self._opened: dict[str, OpenPairs] = {}  # by stage
         self._lock = threading.Lock()
 
     def open(self, adversarial: bool) -> OpenPairs:
         """The pairs of the recipe's current artifact, or of the last one that was current. Raises NotBuilt.
 
         A vote makes `rlhf_checkpoint` stale if the recipe reads its file; its other pairs are ranked all the same.
+        Those of an artifact that a takedown has removed, or stripped of its texts, are not.
         """
         stage = stage_of_pairs(adversarial)
         with self._lock:
+            opened = self._opened.get(stage)
             try:
                 artifact = self.workspace.resolver().artifact(stage, None)
             except NotBuilt:
-                if stage not in self._last:
+                stored = [artifact.record for artifact in self.workspace.store.artifacts(stage)]
+                if opened is None or opened.record not in stored:
+                    self._opened.pop(stage, None)
                     raise
-                return self._opened[self._last[stage]]
-            identity = artifact.record.identity
-            if identity not in self._opened:
-                queue = PairQueue(pairs_of(artifact), self.folder)
-                self._opened[identity] = OpenPairs(queue, models_of_pairs(self.workspace, artifact))
-            self._last[stage] = identity
-            return self._opened[identity]
+                return opened
+            if opened is None or opened.record != artifact.record:
+                queue, models = PairQueue(pairs_of(artifact), self.folder), models_of_pairs(self.workspace, artifact)
+                opened = self._opened[stage] = OpenPairs(artifact.record, queue, models)
+            return opened

@@ -13,14 +13,9 @@ from llm_assets.artifacts.errors import NotBuilt
 from llm_assets.artifacts.explain import explain
 from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES
 from llm_assets.preference.arena import OpenComparisons
-from llm_assets.preference.human_rankings import (
-    HUMAN_RANKINGS,
-    agreement,
-    counted_journals,
-    rankings_of_files,
-)
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS, agreement, counted_journals, rankings_of_files
+from llm_assets.preference.journals import journals
 from llm_assets.preference.ranking_files import RANKINGS, add_ranking, ranking_files, rankings_file
-from llm_assets.recipes.preference import RankingFile
 
 from ..checkpoints import Checkpoints
 from ..errors import ApiError, invalid
@@ -118,7 +113,8 @@ def _read_files(reader: Reader) -> set[Path]:
 
 def _state(reader: Reader, queues: RankQueues, builds: RankingsBuilds) -> RankState:
     files = ranking_files(reader.settings.data)
-    rankings, _, _ = rankings_of_files([RankingFile(path=str(path), name=f"f{n}") for n, path in enumerate(files)])
+    votes = [journal for journal in journals(reader.settings.data) if journal.path in files]
+    rankings, _, _ = rankings_of_files([], votes)
     counts = Counter(row["labeller"] for row in rankings.values())
     read = _read_files(reader)
     left_out = reader.workspace.graph.left_out(reader.workspace.recipe).get(HUMAN_RANKINGS.name)
