@@ -83,7 +83,8 @@ class _Failure:
         code, message = (re.search(rf"<{tag}>(.*?)</{tag}>", text, re.S) for tag in ("Code", "Message"))
         if status is None:
             return cls(text, "", "")
-        words = f"{status[1]}{status[2]}" + (f", {code[1]}" if code else "") + (f": {message[1]}" if message else "")
+        words = f"{status[1]}{status[2]}" + (f", {code[1]}" if code else "")
+        words += f": {message[1].splitlines()[0]}" if message and message[1] else ""  # Azure adds lines with an id
         return cls(words.rstrip("."), status[1], code[1] if code else "")
 
     @property

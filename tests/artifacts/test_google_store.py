@@ -4,6 +4,7 @@ https://docs.cloud.google.com/storage/docs/xml-api/reference-headers#xgoogifgene
 https://docs.cloud.google.com/storage/docs/xml-api/delete-object
 """
 
+import json
 import threading
 
 import pytest
@@ -20,7 +21,8 @@ def url(monkeypatch):
     server = object_server(monkeypatch)
     monkeypatch.setattr(server, "as_google", True)
     monkeypatch.setenv("GOOGLE_BASE_URL", f"http://127.0.0.1:{server.port}")
-    monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+    key = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(key))
     return server.new_bucket("gs")
 
 

@@ -374,10 +374,10 @@ def test_clusters_are_those_that_plain_python_ranks(tmp_path, monkeypatch):
 
         members = sorted((int(page) for page in pages[roots == root]), key=rank)
         kept = rows[members[0]]
-        for page in members:
-            row = rows[page]
+        for number in members:
+            row = rows[number]
             same = "exact" if row["digest"] == kept["digest"] else "near"
-            relation = "kept" if page == members[0] else same
+            relation = "kept" if number == members[0] else same
             shared = sum(a == b for a, b in zip(row["bands"], kept["bands"], strict=True))
             expected.append(
                 (kept["doc_id"], len(members), row["url"], row["warc_offset"], relation, shared, kept["url"])

@@ -65,7 +65,7 @@ class ObjectServer:
 
     def new_bucket(self, scheme: str = "s3") -> str:
         """The URL of an empty bucket."""
-        name = f"bucket-{secrets.token_hex(4)}"
+        name = f"bucket{secrets.token_hex(4)}"  # letters alone: moto does not decode the name in a URL
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{name}", method="PUT")
         urllib.request.urlopen(request).close()
         return f"{scheme}://{name}/store"
