@@ -1,11 +1,9 @@
 """Time and memory of every stage and check from WARC files to token shards, on corpora of several sizes.
 
-    python benchmarks/growth.py --sizes 1 10 --repeated 100 --json FILE [--plot FILE] [--folder FOLDER]
+    python benchmarks/growth.py --sizes 1 10 100 --json FILE [--plot FILE] [--folder FOLDER]
 
 Size n is n worlds of the sample web (1,600 pages each, under a host name of its own, in 4 WARC files), so texts differ
-and the same share of them is kept. For sizes of --repeated, the tables of the largest other size are repeated under
-other hosts with changed texts and signatures (`repeated_tables`); only what reads many files together is measured.
-Every stage and check runs in a process of its own, with one worker and one DuckDB
+and the same share of them is kept. Every stage and check runs in a process of its own, with one worker and one DuckDB
 thread. Of each: wall and CPU seconds without imports; `peak_mb`, the most memory that the process had, in MiB; and
 `anonymous_mb`, the most of it that is no file mapped into memory, sampled every 5 ms. `nothing` is a process that only
 opens the store. The worlds' pages are written first, and everything is built once on a few pages, so that nothing is
@@ -96,19 +94,6 @@ def write_corpora(folder: Path, sizes: Sequence[int], scale: float) -> dict[int,
     return corpora
 
 
-def open_repeated(warc: Path, built: Path, times: int) -> Any:
-    """The workspace of a corpus repeated `times`, with one worker. built: the data folder of the corpus."""
-    from repeated_tables import REPEATED, repeated_graph
-
-    from llm_assets.artifacts import Store, Workspace
-
-    workspace = open_corpus(warc)
-    source = Workspace(workspace.recipe, Store(built / "artifacts"), workspace.graph, workspace.engine)
-    artifacts = {name: source.resolver().artifact(name, CRAWL) for name in REPEATED}
-    workspace.graph = repeated_graph(artifacts, times)
-    return workspace
-
-
 def open_corpus(warc: Path) -> Any:
     """The workspace of a corpus, with one worker."""
     from llm_assets.compute import LocalEngine
@@ -133,20 +118,14 @@ def stages(graph: Any) -> list[Any]:
     return [stage for stage in graph if stage.group in ("web", "curation") or stage.name in names]
 
 
-def operations(repeated: bool) -> list[str]:
-    """The names of everything that is measured: stages, each followed by its checks, then the rest.
-
-    repeated: of a corpus of repeated tables, in which a part of the stages is not built from the one before.
-    """
-    from repeated_tables import REPEATED, repeated_graph
-
+def operations() -> list[str]:
+    """The names of everything that is measured: stages, each followed by its checks, then the rest."""
     from llm_assets.artifacts.checks import stage_checks
     from llm_assets.graph import GRAPH
 
     names = ["nothing"]
-    for stage in stages(repeated_graph(dict.fromkeys(REPEATED), 1) if repeated else GRAPH):
-        if not (repeated and stage.name in REPEATED):
-            names.append(f"{PREFIX}{stage.name}")
+    for stage in stages(GRAPH):
+        names.append(f"{PREFIX}{stage.name}")
         names += [f"{CHECK}{stage.name} {check.name}" for check in stage_checks(stage)]
     return [*names, *OTHERS]
 
@@ -294,9 +273,9 @@ def lower_limits(limits: dict[str, int]) -> None:
         setattr(importlib.import_module(f"llm_assets.{module}"), constant, value)
 
 
-def measure_here(operation: str, warc: Path, size: int, built: Path | None, times: int) -> dict[str, Any]:
-    """Run one operation in this process. built, times: of a corpus that is repeated."""
-    workspace = open_corpus(warc) if built is None else open_repeated(warc, built, times)
+def measure_here(operation: str, warc: Path, size: int) -> dict[str, Any]:
+    """Run one operation in this process."""
+    workspace = open_corpus(warc)
     run = prepared(operation, workspace, size)
     memory = AnonymousMemory()
     memory.start()
@@ -312,8 +291,8 @@ def measure_here(operation: str, warc: Path, size: int, built: Path | None, time
     return {**figures, "summary": outcome} if isinstance(outcome, str) else figures
 
 
-def measure(operation: str, warc: Path, size: int, data: Path, *further: str) -> dict[str, Any]:
-    """Run one operation in a process of its own. further: options of limits, and of a corpus that is repeated."""
+def measure(operation: str, warc: Path, size: int, data: Path, *limits: str) -> dict[str, Any]:
+    """Run one operation in a process of its own. limits: options of LIMITS."""
     environment = {
         "LLM_ASSETS_DATA": str(data),
         "LLM_ASSETS_TRACKING": "off",
@@ -324,8 +303,7 @@ def measure(operation: str, warc: Path, size: int, data: Path, *further: str) ->
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, __file__, "--operation", operation, "--sizes", str(size), "--folder", str(warc)]
-    command += further
-    done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([*command, *limits], env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"{operation} at size {size}: exit status {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -337,18 +315,14 @@ def measured(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, i
     if options.only == ["*"]:
         measure("build search_index", warm, 1, folder / "warm" / "data")
     corpora = write_corpora(folder, options.sizes, options.scale)
-    largest = max(options.sizes)
     limits = [f"--{name.replace('_', '-')}={value}" for name, value in chosen_limits(options).items()]
-    for size in [*options.sizes, *options.repeated]:
+    for size in options.sizes:
         data = folder / f"data-{size}"
         shutil.rmtree(data, ignore_errors=True)
         write_listed(data, size)
-        repeated: tuple[str, ...] = ()
-        if size in options.repeated:
-            repeated = ("--built", str(folder / f"data-{largest}"), "--repeated", str(size // largest))
-        for name in operations(bool(repeated)):
+        for name in operations():
             if any(fnmatch(name, pattern) for pattern in options.only):
-                yield name, size, measure(name, corpora.get(size, corpora[largest]), size, data, *limits, *repeated)
+                yield name, size, measure(name, corpora[size], size, data, *limits)
 
 
 def growth(by_size: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -379,7 +353,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10])
-    parser.add_argument("--repeated", type=int, nargs="+", default=[], metavar="SIZE", help="sizes of repeated tables")
     parser.add_argument("--scale", type=float, default=1.0, help="pages of a world, as a share of the sample web's")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="operations to measure")
     for name, (_, constant) in LIMITS.items():
@@ -388,12 +361,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="an SVG file for the plot of memory")
     parser.add_argument("--operation", help=argparse.SUPPRESS)
-    parser.add_argument("--built", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.operation:
         lower_limits(chosen_limits(options))
-        times = options.repeated[0] if options.repeated else 1
-        print(json.dumps(measure_here(options.operation, options.folder, options.sizes[0], options.built, times)))
+        print(json.dumps(measure_here(options.operation, options.folder, options.sizes[0])))
         return
     by_operation: dict[str, dict[str, dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -401,7 +372,7 @@ def main() -> None:
             by_operation.setdefault(name, {})[str(size)] = figures
             print(f"{size:>4} × {name}: {figures}", file=sys.stderr, flush=True)
     result = {
-        "sizes": [*options.sizes, *options.repeated],
+        "sizes": options.sizes,
         "limits": chosen_limits(options),
         "operations": by_operation,
         "growth": {name: growth(by_size) for name, by_size in by_operation.items()},

@@ -45,6 +45,7 @@ _LOST_CONNECTION = re.compile(
 )
 _CLOCK = ".clock"
 _DELETED_AT_ONCE = 1000  # objects, the most of one request
+_LISTED_AT_ONCE = 1000
 _DELETIONS = 16  # requests at a time, where each removes one object
 # Environment variables of obstore that name another server than the provider's.
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT")
@@ -180,13 +181,30 @@ class ObjectStore:
             )
         self._has_conditions = True
 
-    def list(self, folder: str) -> list[ObjectInfo]:
-        """The objects whose keys begin with `folder` and a slash, sorted by key. Nothing is downloaded."""
+    def list(self, folder: str, names: tuple[str, str] | None = None) -> list[ObjectInfo]:
+        """The objects whose keys begin with `folder` and a slash, sorted by key. Nothing is downloaded.
+
+        names: the first and last of the folders in it that are wanted; a server lists few others.
+        """
+        first, last = names or ("", "")
+        items = self._request("list", folder, lambda client: self._items(client, folder, first, last))
+        objects = [ObjectInfo(item["path"], item["size"], item["last_modified"], item["e_tag"] or "") for item in items]
+        return sorted(objects, key=lambda item: item.key)
+
+    def _items(self, client: Any, folder: str, first: str, last: str) -> list[Any]:
+        """The entries of a listing, page by page."""
         import obstore
 
-        pages = self._request("list", folder, lambda client: obstore.list(client, folder, chunk_size=1000).collect())
-        objects = [ObjectInfo(item["path"], item["size"], item["last_modified"], item["e_tag"] or "") for item in pages]
-        return sorted(objects, key=lambda item: item.key)
+        def name(item: Any) -> str:
+            return str(item["path"])[len(folder) + 1 :].split("/")[0]
+
+        items: list[Any] = []
+        offset = f"{folder}/{first}" if first else None  # keys after it
+        for page in obstore.list(client, folder, offset=offset, chunk_size=_LISTED_AT_ONCE):
+            items += [item for item in page if not last or name(item) <= last]
+            if last and not self.url.startswith("local://") and name(page[-1]) > last:  # a folder is not in order
+                break
+        return items
 
     def delete(self, keys: Iterable[str], require: Callable[[], None] = lambda: None) -> None:
         """Remove objects, a thousand by request. Those that do not exist are skipped.

@@ -1,7 +1,8 @@
 """Deleting many artifacts at a URL with few requests.
 
 One artifact alone takes some 20 requests. In a batch, one listing shows the claims on all of its artifacts, and a
-request removes a thousand objects, so that each takes four to five. The rules are those of a single deletion (`lease`):
+request removes a thousand objects, so that each takes four to five. Batches follow the order of identities, in which
+claims are listed, so that a listing shows few others. The rules are those of a single deletion (`lease`):
 whoever deletes holds the claim on the artifact, renews it, and looks before each request whether it is still the
 highest.
 """
@@ -68,9 +69,9 @@ class Claims:
         """Hold those claims that can be taken at once. As in `Lease`, a claim of this machine is dead."""
         objects.require_conditional_writes()
         held = cls(objects)
-        before = _listing(objects)
+        before = held._listing(objects, claims)
         concurrently(lambda digest: held._take(digest, claims[digest], before[digest[:32]]), claims, _REQUESTS)
-        after = _listing(objects)
+        after = held._listing(objects, claims)
         for digest, number in list(held._numbers.items()):
             if claim_number(after[digest[:32]][-1].key) != number:  # it had been used and dropped
                 objects.delete([claim_key(digest, number)])
@@ -88,7 +89,7 @@ class Claims:
 
     def require(self) -> None:
         """Ask the store whether all claims still count. Raises LeaseLost."""
-        entries = _listing(self._objects)
+        entries = self._listing(self._objects, self._numbers)
         lost = [self._claims[digest].key for digest in self._numbers if not self._counts(digest, entries)]
         if lost:
             raise LeaseLost(
@@ -115,6 +116,15 @@ class Claims:
         self._numbers.pop(digest, None)
         self.refused[digest] = holder
 
+    @staticmethod
+    def _listing(objects: ObjectStore, digests: Iterable[str]) -> dict[str, list[ObjectInfo]]:
+        """The claims on artifacts, the highest last, by the first 32 digits of their identity."""
+        entries: dict[str, list[ObjectInfo]] = defaultdict(list)
+        if names := sorted(digest[:32] for digest in digests):
+            for item in objects.list(LOCKS, (names[0], names[-1])):
+                entries[item.key.split("/")[1]].append(item)
+        return entries
+
     def _counts(self, digest: str, entries: dict[str, list[ObjectInfo]]) -> bool:
         of_artifact = entries[digest[:32]]
         return bool(of_artifact) and claim_number(of_artifact[-1].key) == self._numbers[digest]
@@ -132,7 +142,7 @@ class Claims:
         objects = ObjectStore(self._objects.url, patience=0)  # the next renewal is the next try
         while not self._stop.wait(RENEW_SECONDS):
             try:
-                entries = _listing(objects)
+                entries = self._listing(objects, self._numbers)
                 self._write(objects, [digest for digest in self._numbers if self._counts(digest, entries)])
             except Exception as error:  # of any kind: claims must be renewed as long as objects are removed
                 log.warning("claims on %d artifacts could not be renewed: %s", len(self._numbers), error)
@@ -142,7 +152,7 @@ class Claims:
         self._stop.set()
         self._renewals.join()
         try:
-            entries = _listing(self._objects)
+            entries = self._listing(self._objects, self._numbers)
             released = [digest for digest in self._numbers if self._counts(digest, entries)]
             self._write(self._objects, released, RELEASED)
             earlier = [entry.key for digest in released for entry in entries[digest[:32]][:-1]]
@@ -151,19 +161,12 @@ class Claims:
             log.warning("claims on %d artifacts expire in %.0f s: %s", len(self._numbers), LEASE_SECONDS, error)
 
 
-def _listing(objects: ObjectStore) -> dict[str, list[ObjectInfo]]:
-    """The claims on every artifact, the highest last, by the first 32 digits of its identity."""
-    entries: dict[str, list[ObjectInfo]] = defaultdict(list)
-    for item in objects.list(LOCKS):
-        entries[item.key.split("/")[1]].append(item)
-    return entries
-
-
 def remove_all(store: RemoteStore, artifacts: Sequence[Artifact]) -> None:
     """Remove artifacts, here and at the URL. After that, raises BeingBuilt with the names of those being built."""
     refused = {}
+    in_order = sorted(artifacts, key=lambda artifact: artifact.record.identity)
     for start in range(0, len(artifacts), BATCH):
-        refused.update(_remove_batch(store, artifacts[start : start + BATCH]))
+        refused.update(_remove_batch(store, in_order[start : start + BATCH]))
     if refused:
         builds = ", ".join(f"{name} is being built by {holder}" for name, holder in sorted(refused.items()))
         raise BeingBuilt(f"{builds}; run again later")
@@ -209,8 +212,9 @@ def _remove_claimed(store: RemoteStore, artifacts: Sequence[Artifact], held: Cla
     files = concurrently(store.objects.list, by_place, _REQUESTS)
     held.delete([item.key for items in files for item in items])
     held.delete(sorted(announcements))
-    short_ids = {artifact.record.short_id for artifact in artifacts}
-    held.delete([item.key for item in store.objects.list(CHECKS) if item.key.split("/")[1] in short_ids])
+    short_ids = sorted({artifact.record.short_id for artifact in artifacts})
+    checks = store.objects.list(CHECKS, (short_ids[0], short_ids[-1])) if short_ids else []
+    held.delete([item.key for item in checks if item.key.split("/")[1] in short_ids])
     with clear_disk_errors(store.root):
         for artifact in artifacts:
             shutil.rmtree(artifact.folder, ignore_errors=True)

@@ -60,6 +60,42 @@ def test_each_artifact_takes_few_requests_and_nothing_is_left(server, ws):
         assert claim.state == "released" and len(keys(ws, claims_folder(artifact.record.identity))) == 1
 
 
+@pytest.mark.parametrize("place", ["server", "folder"])
+@pytest.mark.parametrize("page", [2, 1000])
+def test_a_listing_of_some_folders_shows_these_alone(server, tmp_path, monkeypatch, place, page):
+    from llm_assets.artifacts import objects
+
+    monkeypatch.setattr(objects, "_LISTED_AT_ONCE", page)
+    store = ObjectStore(server.new_bucket() if place == "server" else f"local://{tmp_path}/objects")
+    for key in ("f/a/1", "f/b/1", "f/b/2", "f/bb/1", "f/c/1", "f/c/2", "f/ca/1", "f/d/1", "g/b/1"):
+        store.put(key, b"x")
+    listed = [item.key for item in store.list("f", ("b", "c"))]
+    assert listed == ["f/b/1", "f/b/2", "f/bb/1", "f/c/1", "f/c/2"]
+    assert [item.key for item in store.list("f", ("e", "f"))] == []
+
+
+def test_a_batch_lists_the_claims_and_checks_of_its_artifacts_alone(ws, monkeypatch):
+    from llm_assets.artifacts import remote_removal
+
+    artifacts = many(ws)
+    for artifact in artifacts:
+        ws.store.write_check(f"{artifact.record.short_id}/check.json", b"{}")
+    counts = {".locks": [], ".checks": []}
+    listing = ObjectStore.list
+
+    def counted(objects, folder, names=None):
+        items = listing(objects, folder, names)
+        counts.get(folder, []).append(len(items))
+        return items
+
+    monkeypatch.setattr(ObjectStore, "list", counted)
+    monkeypatch.setattr(remote_removal, "BATCH", 10)
+    ws.store.delete_all(artifacts)
+    assert counts[".checks"] == [10, 10, 10]
+    assert max(counts[".locks"]) <= 21  # two numbers for each, and perhaps the artifact of which they are copies
+    assert keys(ws, ".checks") == [] and [item.record.partition for item in ws.store.artifacts()] == ["a"]
+
+
 def test_what_is_being_built_stays_and_is_named(ws, tmp_path):
     artifacts = many(ws, 4)
     built, here = artifacts[1].record, artifacts[2].record
@@ -84,13 +120,13 @@ def test_a_batch_of_which_one_was_taken_over_removes_nothing_more(ws, monkeypatc
     taken = artifacts[0].record
     listing, calls = ObjectStore.list, []
 
-    def take_over(objects, folder):
+    def take_over(objects, folder, names=None):
         """Before the files are listed, another builder takes the highest number, as if the claim had expired."""
         if folder.startswith("letters/") and not calls:
             calls.append(folder)
             number, _, _ = last_claim(objects, taken.identity)
             objects.create(f"{claims_folder(taken.identity)}/{number + 1:08}", new_claim("b", "k", "", "m").dump())
-        return listing(objects, folder)
+        return listing(objects, folder, names)
 
     monkeypatch.setattr(ObjectStore, "list", take_over)
     with pytest.raises(LeaseLost, match=f"{taken.key}: another builder has taken it over"):

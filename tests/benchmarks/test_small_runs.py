@@ -174,16 +174,16 @@ def check_scale(tmp_path):
 
 
 def check_growth(tmp_path):
-    words = ("--sizes", "1", "--repeated", "2", "--scale", "0.05", "--plot", str(tmp_path / "plot.svg"))
+    words = ("--sizes", "1", "2", "--scale", "0.05", "--plot", str(tmp_path / "plot.svg"))
     words += ("--sampled-rows", "10", "--only", "check token_shards *_corpus")
     result = run_benchmark("growth.py", tmp_path, *words)
     (by_size,) = result["operations"].values()
     for size in ("1", "2"):
         assert 0 < by_size[size]["anonymous_mb"] <= by_size[size]["peak_mb"] and by_size[size]["cpu"] > 0
-    # Of twice as many documents, no more texts are decoded: 10, give or take what chance does.
+    # Of about twice as many documents, no more texts are decoded: 10, give or take what chance does.
     summaries = [by_size[size]["summary"] for size in ("1", "2")]
     first, second = (int(summary.split(" ")[0]) for summary in summaries)
-    assert second == 2 * first > 20
+    assert second > 1.5 * first > 20
     assert all(0 < int(re.search(r"a sample of (\d+)", summary)[1]) < 25 for summary in summaries)
     assert "</svg>" in (tmp_path / "plot.svg").read_text()
 
