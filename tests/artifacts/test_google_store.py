@@ -51,6 +51,13 @@ def test_a_deletion_skips_objects_that_are_absent(url):
     assert objects.list("folder") == [] and objects.get(keys[0]) is None
 
 
+def test_a_listing_of_some_folders_shows_these_alone(url):
+    objects = ObjectStore(url)
+    for key in ("f/a/1", "f/b/1", "f/b/2", "f/c/1", "f/d/1", "g/b/1"):
+        objects.put(key, b"x")
+    assert [item.key for item in objects.list("f", ("b", "c"))] == ["f/b/1", "f/b/2", "f/c/1"]
+
+
 def test_a_large_file_goes_up_in_parts_and_comes_down_by_ranges(url, tmp_path):
     (tmp_path / "file").write_bytes(bytes(range(256)) * (PART_BYTES // 256 + 1))
     objects, size = ObjectStore(url), (tmp_path / "file").stat().st_size
