@@ -28,7 +28,7 @@ from .signature_index import SignatureIndex
 
 FRAME_ROWS = INDEX_ROWS
 _COLUMNS = ["doc_id", "url", "crawl", "warc_file", "warc_offset", "digest", "bands"]
-# Of a cluster's pages, the one to keep comes first. `root` names the cluster; pages are told apart by the last columns.
+# Of a cluster, which `root` names, the page to keep comes first. The last columns differ between any two pages.
 _RANK = ["root", "of_this_crawl", "earlier", "new", "length", "url", "fetched", "warc_file", "warc_offset", "page"]
 
 
