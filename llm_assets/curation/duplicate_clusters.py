@@ -114,14 +114,14 @@ def _related(
 
     roots, sizes: of all clusters, by root.
     """
-    kept: pl.DataFrame | None = None  # the surviving page of the last cluster so far: one row
+    last_survivor: pl.DataFrame | None = None  # the surviving page of the last cluster so far: one row
     for frame in ranked:
         root = frame["root"].to_numpy()
-        is_first = np.diff(root, prepend=-1 if kept is None else kept["root"][0]) != 0
+        is_first = np.diff(root, prepend=-1 if last_survivor is None else last_survivor["root"][0]) != 0
         first = frame.filter(pl.Series(is_first))
-        survivors = first if kept is None else pl.concat([kept, first])
-        place = np.cumsum(is_first) - (kept is None)  # of each page's survivor
-        kept = survivors.tail(1)
+        survivors = first if last_survivor is None else pl.concat([last_survivor, first])
+        place = np.cumsum(is_first) - (last_survivor is None)  # of each page's survivor
+        last_survivor = survivors.tail(1)
         survivor = survivors.select(cluster="doc_id", kept_url="url", kept_page="page", kept_digest="digest")[place]
         is_kept, same_text = pl.col("page") == pl.col("kept_page"), pl.col("digest") == pl.col("kept_digest")
         relation = pl.when(is_kept).then(pl.lit("kept")).when(same_text).then(pl.lit("exact")).otherwise(pl.lit("near"))
@@ -135,8 +135,8 @@ def _related(
 
 def _count_shared_bands(pages: pl.Series, survivors: pl.Series, place: np.ndarray, bands: int) -> pl.Series:
     """How many bands each page has in common with its survivor, whose `place` among the survivors is given."""
-    (matrix, has_bands), (kept, kept_has_bands) = _matrix(pages, bands), _matrix(survivors, bands)
-    shared = (matrix == kept[place]).sum(axis=1) * has_bands * kept_has_bands[place]
+    (matrix, has_bands), (of_survivors, survivor_has_bands) = _matrix(pages, bands), _matrix(survivors, bands)
+    shared = (matrix == of_survivors[place]).sum(axis=1) * has_bands * survivor_has_bands[place]
     return pl.Series(shared, dtype=pl.Int64)
 
 

@@ -373,14 +373,14 @@ def test_clusters_are_those_that_plain_python_ranks(tmp_path, monkeypatch):
             return (page >= 60, page if page < 60 else 0, not index.returning[page], len(row["url"]), *place)
 
         members = sorted((int(page) for page in pages[roots == root]), key=rank)
-        kept = rows[members[0]]
+        survivor = rows[members[0]]
         for number in members:
             row = rows[number]
-            same = "exact" if row["digest"] == kept["digest"] else "near"
+            same = "exact" if row["digest"] == survivor["digest"] else "near"
             relation = "kept" if number == members[0] else same
-            shared = sum(a == b for a, b in zip(row["bands"], kept["bands"], strict=True))
+            shared = sum(a == b for a, b in zip(row["bands"], survivor["bands"], strict=True))
             expected.append(
-                (kept["doc_id"], len(members), row["url"], row["warc_offset"], relation, shared, kept["url"])
+                (survivor["doc_id"], len(members), row["url"], row["warc_offset"], relation, shared, survivor["url"])
             )
     frames = find_clusters(index, RULES.bands, 1 << 30, tmp_path / "s")
     columns = ["cluster", "size", "url", "warc_offset", "relation", "shared_bands", "kept_url"]
