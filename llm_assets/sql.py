@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -114,9 +114,12 @@ def stream(text: str, rows: int, **parameters: Any) -> Iterator[pl.DataFrame]:
             yield pl.DataFrame(batch)
 
 
-def write_sorted(file: Path, columns: Sequence[str], target: Path) -> None:
-    """Write the rows of a parquet file sorted by columns, whatever their number (DuckDB's external merge sort)."""
-    order = ", ".join(f'"{column}"' for column in columns)
+def write_sorted(file: Path, columns: Sequence[str], target: Path, descending: Collection[str] = ()) -> None:
+    """Write the rows of a parquet file sorted by columns, whatever their number (DuckDB's external merge sort).
+
+    descending: those of the columns in which larger values come first.
+    """
+    order = ", ".join(f'"{column}"{" DESC" if column in descending else ""}' for column in columns)
     text = f"SELECT * FROM read_parquet($files, hive_partitioning = false) ORDER BY {order}"
     with connect() as connection:
         _relation(connection, text, {"files": [file]}).write_parquet(str(target), row_group_size=SORTED_ROW_GROUP)

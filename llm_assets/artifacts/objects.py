@@ -46,6 +46,9 @@ _LOST_CONNECTION = re.compile(
 _CLOCK = ".clock"
 _DELETED_AT_ONCE = 1000  # objects, the most of one request
 _LISTED_AT_ONCE = 1000
+_DELETIONS = 16  # requests at a time, where each removes one object
+# Environment variables of obstore that name another server than the provider's.
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT")
 
 
 def concurrently(function: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> list[Result]:
@@ -81,7 +84,8 @@ class _Failure:
         code, message = (re.search(rf"<{tag}>(.*?)</{tag}>", text, re.S) for tag in ("Code", "Message"))
         if status is None:
             return cls(text, "", "")
-        words = f"{status[1]}{status[2]}" + (f", {code[1]}" if code else "") + (f": {message[1]}" if message else "")
+        words = f"{status[1]}{status[2]}" + (f", {code[1]}" if code else "")
+        words += f": {message[1].splitlines()[0]}" if message and message[1] else ""  # Azure adds lines with an id
         return cls(words.rstrip("."), status[1], code[1] if code else "")
 
     @property
@@ -108,7 +112,7 @@ class _Failure:
             return "the credentials have expired: renew them, then run again"
         if self.code in _SKEWED:
             return "the clock of this machine differs from the store's: correct it, then run again"
-        if self.code == "NoSuchBucket":
+        if self.code in ("NoSuchBucket", "ContainerNotFound"):
             return "create the bucket, or correct LLM_ASSETS_STORE"
         if self.status in ("401", "403"):
             return "check the credentials and what they allow, then run again"
@@ -127,6 +131,7 @@ class ObjectStore:
         self.url = url.rstrip("/")
         self.patience = PATIENCE_SECONDS if patience is None else patience
         self._client = _open(self.url)
+        self._skips_absent = self.url.startswith("s3://")  # whether a deletion of many objects skips absent ones
         self._clock: tuple[datetime, float] | None = None
         self._has_conditions = False
 
@@ -196,7 +201,8 @@ class ObjectStore:
         items: list[Any] = []
         offset = f"{folder}/{first}" if first else None  # keys after it
         for page in obstore.list(client, folder, offset=offset, chunk_size=_LISTED_AT_ONCE):
-            items += [item for item in page if not last or name(item) <= last]
+            # Azure's emulator lists keys before the offset, too.
+            items += [item for item in page if first <= name(item) and (not last or name(item) <= last)]
             if last and not self.url.startswith("local://") and name(page[-1]) > last:  # a folder is not in order
                 break
         return items
@@ -214,12 +220,16 @@ class ObjectStore:
     def _delete(self, keys: list[str]) -> None:
         import obstore
 
-        if self.url.startswith("local://"):  # which refuses a list with a file that does not exist
-            for key in keys:
-                with contextlib.suppress(FileNotFoundError):
-                    self._request("delete", key, lambda client, key=key: obstore.delete(client, key))
-        else:
+        if self._skips_absent:
             self._request("delete", keys[0], lambda client: obstore.delete(client, keys))
+        else:
+            concurrently(self._delete_if_there, keys, _DELETIONS)
+
+    def _delete_if_there(self, key: str) -> None:
+        import obstore
+
+        with contextlib.suppress(FileNotFoundError):
+            self._request("delete", key, lambda client: obstore.delete(client, key))
 
     def upload(self, file: Path, key: str) -> None:
         """Write a file, in parts if it is large. It becomes visible when it is whole."""
@@ -251,8 +261,8 @@ class ObjectStore:
     def _request(self, verb: str, key: str, send: Callable[[Any], Result]) -> Result:
         """Send a request, again if it fails for a passing reason.
 
-        AlreadyExistsError is raised as it is, and FileNotFoundError of reads too; of any other request at a server, it
-        is the bucket that does not exist.
+        AlreadyExistsError is raised as it is, and so is FileNotFoundError of an object that is read or deleted; of any
+        other request, it is the bucket that does not exist.
         """
         from obstore.exceptions import AlreadyExistsError, BaseError
 
@@ -263,7 +273,8 @@ class ObjectStore:
             except AlreadyExistsError:
                 raise
             except (BaseError, OSError) as error:
-                if isinstance(error, FileNotFoundError) and (verb == "read" or self.url.startswith("local://")):
+                is_object = verb == "read" or (verb == "delete" and not self._skips_absent)
+                if isinstance(error, FileNotFoundError) and is_object:
                     raise
                 failure = _Failure.of(error)
                 if failure.is_expired:
@@ -334,14 +345,13 @@ def _open(url: str) -> Any:
         raise ArtifactError(f"the store {url} needs obstore: pip install 'llm-assets[s3]'") from None
     if url.startswith("local://"):
         return LocalStore(Path(url.removeprefix("local://")), mkdir=True)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
     try:
         return from_url(
             url,
             client_options={
                 "timeout": REQUEST_SECONDS,
                 "connect_timeout": "10s",
-                "allow_http": endpoint.startswith("http://"),
+                "allow_http": any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS),
             },
             # Short failures are retried silently here; longer ones are retried and logged by this module.
             retry_config={"max_retries": 2, "backoff": {"max_backoff": timedelta(seconds=2)}},

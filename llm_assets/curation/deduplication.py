@@ -122,8 +122,7 @@ def _match_signatures(step: Step, config: Matching) -> None:
 
 def _dropped_pages(clusters: pl.DataFrame, crawl: str) -> pl.DataFrame:
     """Pages of a crawl to drop: their place, relation to the kept page, shared bands, the kept page's URL."""
-    with_kept = clusters.with_columns(kept_url=pl.col("url").first().over("cluster"))  # the kept page comes first
-    return with_kept.filter((pl.col("crawl") == crawl) & ~pl.col("is_kept")).select(_DROPPED_SCHEMA.names)
+    return clusters.filter((pl.col("crawl") == crawl) & ~pl.col("is_kept")).select(_DROPPED_SCHEMA.names)
 
 
 def _earlier_inputs(recipe: Recipe, crawl: str | None) -> list[Key]:

@@ -5,7 +5,6 @@ It resumes what arrived in part, retries with backoff, and checks the length.
 
 from __future__ import annotations
 
-import email.utils
 import os
 import re
 import time
@@ -20,6 +19,7 @@ from llm_assets.artifacts.errors import DISK_ERRORS
 from llm_assets.artifacts.record import fsync_path
 
 from .errors import AbsentFile, DownloadError, GaveUp
+from .retry_after import retry_after
 
 _CHUNK_BYTES = 1 << 20
 _RETRIED_STATUSES = {408, 425, 429, 500, 502, 503, 504}
@@ -34,8 +34,8 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 class RetryPolicy:
     """How often and after which wait a download is retried.
 
-    Attempt n + 1 begins ``backoff * 2**n`` seconds after the last (at most 60), or when Retry-After says. timeout:
-    seconds for a connection or a read. sleep: replaceable in tests.
+    Attempt n + 1 begins ``backoff * 2**n`` seconds after the last (at most 60), and not before Retry-After says.
+    timeout: seconds for a connection or a read. sleep: replaceable in tests.
     """
 
     retries: int = 8
@@ -49,10 +49,10 @@ DEFAULT_RETRIES = RetryPolicy()
 
 @dataclass(frozen=True)
 class _Failure:
-    """A failed attempt. wait: seconds that the server requested; None for the usual backoff."""
+    """A failed attempt. wait: seconds that the server requested."""
 
     problem: str
-    wait: float | None = None
+    wait: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _retry(url: str, policy: RetryPolicy, attempt: Callable[[], _Failure | None]
         if failures > policy.retries:
             raise GaveUp(f"{url}: {failure.problem}; gave up after {failures} tries")
         backoff = min(policy.backoff * 2 ** (failures - 1), MAX_BACKOFF)
-        policy.sleep(backoff if failure.wait is None else failure.wait)
+        policy.sleep(max(backoff, failure.wait))
 
 
 def _attempt(url: str, partial: _Partial, timeout: float) -> _Failure | None:
@@ -236,7 +236,8 @@ def _status_failure(url: str, response: Any) -> _Failure | None:
     """A status that may pass as a failed attempt; None for one with a body. Raises for one that will not change."""
     status = response.status_code
     if status in _RETRIED_STATUSES:
-        return _Failure(f"HTTP {status}", _retry_after(response.headers.get("Retry-After")))
+        wait = retry_after(response.headers.get("Retry-After", ""), response.headers.get("Date", ""))
+        return _Failure(f"HTTP {status}", min(wait or 0.0, MAX_RETRY_AFTER))
     if status in (200, 206):
         return None
     raise (AbsentFile if status in _ABSENT_STATUSES else DownloadError)(f"{url}: HTTP {status} {response.reason}")
@@ -248,7 +249,7 @@ def _check_complete(response: Any, partial: _Partial, start: int) -> _Failure | 
     if total.isdecimal() and int(total) == start:
         return None
     partial.data.unlink(missing_ok=True)
-    return _Failure("the partial file does not belong to the server's file", wait=0.0)
+    return _Failure("the partial file does not belong to the server's file")
 
 
 def _check_status(url: str, response: Any, partial: _Partial, start: int) -> _Failure | None:
@@ -274,16 +275,3 @@ def _write_body(response: Any, partial: _Partial, append: bool) -> int:
         stream.flush()
         os.fsync(stream.fileno())
     return written
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date."""
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        return min(float(value), MAX_RETRY_AFTER)
-    try:
-        wait = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-    except (TypeError, ValueError):
-        return None
-    return min(max(0.0, wait), MAX_RETRY_AFTER)

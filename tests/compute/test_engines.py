@@ -43,11 +43,12 @@ def test_ray_that_is_not_installed_is_one_clear_error(monkeypatch):
 class ScriptedRay:
     """A cluster. listings: memory of each of its nodes, whenever they are listed; the last counts from then on.
 
-    A task finishes if some node has the memory that it asks for.
+    A task finishes if some node has the memory that it asks for. most: unfinished tasks at a time so far.
     """
 
     def __init__(self, *listings):
         self.listings, self.memory, self.requested, self.cancelled = list(listings), (), [], []
+        self.finished, self.most = 0, 0
 
     def nodes(self):
         self.memory = self.listings.pop(0) if self.listings else self.memory
@@ -60,6 +61,7 @@ class ScriptedRay:
 
     def add(self, options):
         self.requested.append(options["memory"])
+        self.most = max(self.most, len(self.requested) - self.finished)
         return len(self.requested) - 1
 
     def wait(self, references, num_returns=1, timeout=None):
@@ -67,7 +69,7 @@ class ScriptedRay:
         return done, [number for number in references if number not in done]
 
     def get(self, reference):
-        return None
+        self.finished += 1
 
     def cancel(self, reference, force):
         self.cancelled.append(reference)
@@ -88,6 +90,15 @@ def test_tasks_that_no_node_has_the_memory_for_ask_for_what_there_is(monkeypatch
     monkeypatch.setattr(ray_engine, "LOOK_SECONDS", 0.0)
     assert list(RayEngine(memory=20).run(print, {"a": (), "b": (), "c": ()})) == ["a", "b", "c"]
     assert cluster.requested == requested and cluster.cancelled == cancelled
+
+
+@pytest.mark.parametrize(("nodes", "most"), [(1, ray_engine.LEAST_IN_FLIGHT), (20, 40)])
+def test_at_most_two_tasks_for_each_core_are_submitted_at_a_time(monkeypatch, nodes, most):
+    cluster = ScriptedRay((30,) * nodes)
+    monkeypatch.setattr(ray_engine, "connect", lambda address: cluster)
+    tasks = {f"task{number}": () for number in range(100)}
+    assert list(RayEngine(memory=20).run(print, tasks)) == list(tasks)
+    assert cluster.most == most
 
 
 def test_a_node_without_this_code_reports_it(monkeypatch):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from llm_assets.artifacts.identity import fingerprint
 from llm_assets.artifacts.tables import polars_schema
+from llm_assets.curation import duplicate_clusters, signature_index
 from llm_assets.curation.deduplication import DEDUPLICATED_TEXT
 from llm_assets.curation.duplicate_clusters import find_clusters
 from llm_assets.curation.duplicate_matching import match_pages
@@ -261,9 +262,9 @@ def text(rng, length=60):
 def clusters_of(tmp_path, new, earlier=(), memory=1 << 30):
     """The cluster table of these signature files, checked against its schema."""
     index = SignatureIndex.of(list(earlier), list(new))
-    table = pl.concat(
-        [pl.DataFrame(schema=polars_schema(Cluster)), *find_clusters(index, RULES.bands, memory, tmp_path / "scratch")]
-    )
+    columns = polars_schema(Cluster)
+    frames = find_clusters(index, RULES.bands, memory, tmp_path / "scratch")
+    table = pl.concat([pl.DataFrame(schema=columns), *(frame.select(list(columns)) for frame in frames)])
     Cluster.to_schema().validate(table)
     assert not (tmp_path / "scratch").exists()
     return table
@@ -325,16 +326,65 @@ def test_keys_on_disk_give_the_same_clusters(tmp_path):
     assert clusters_of(tmp_path, paths, memory=1 << 15).equals(in_memory)
 
 
-def test_members_of_clusters_are_in_memory_a_portion_at_a_time(tmp_path):
-    """Portions hold whole clusters: of 3 pages each, and of one of 40 that is larger than a portion."""
+def test_a_cluster_is_in_memory_a_few_rows_at_a_time(tmp_path, monkeypatch):
+    """One cluster has 195 pages, of a text and of another one that is near it, and 59 have three."""
     rng = random.Random(9)
     texts = [text(rng) for _ in range(60)]
-    paths = [write(tmp_path / f"{i}.parquet", [*texts, *[texts[0]] * 12]) for i in range(3)]
-    index = SignatureIndex.of([], paths)
-    frames = list(find_clusters(index, RULES.bands, 20 * (1_000 + 16 * RULES.bands), tmp_path / "scratch"))
-    assert [len(frame) for frame in frames[:4]] == [39, 3, 18, 21] and max(map(len, frames[1:])) <= 21
-    assert pl.concat(frames).equals(clusters_of(tmp_path, paths))
-    assert sum(frame["cluster"].n_unique() for frame in frames) == 60
+    near = " ".join([*texts[0].split()[:-1], "end"])
+    paths = [write(tmp_path / f"{i}.parquet", [*texts, *[texts[0], near] * 32]) for i in range(3)]
+    whole = clusters_of(tmp_path, paths)
+    assert whole["size"].max() == 195 and set(whole["relation"]) == {"kept", "exact", "near"}
+    monkeypatch.setattr(signature_index, "_CHUNK_ROWS", 16)
+    monkeypatch.setattr(duplicate_clusters, "FRAME_ROWS", 16)
+    gathered, rows = duplicate_clusters._gathered, []
+
+    def counted(frames):
+        for frame in gathered(frames):
+            rows.append(len(frame))
+            yield frame
+
+    monkeypatch.setattr(duplicate_clusters, "_gathered", counted)
+    frames = list(find_clusters(SignatureIndex.of([], paths), RULES.bands, 1 << 30, tmp_path / "scratch"))
+    assert sum(rows) == len(whole) and max(rows) < 32 and max(map(len, frames)) == 16
+    assert pl.concat(frames).select(whole.columns).equals(whole)
+
+
+def test_clusters_are_those_that_plain_python_ranks(tmp_path, monkeypatch):
+    monkeypatch.setattr(duplicate_clusters, "FRAME_ROWS", 7)  # so that clusters go beyond their frames
+    rng = random.Random(5)
+    stories = [text(rng) for _ in range(12)]
+    files = []
+    for number in range(4):
+        texts = [rng.choice(stories) for _ in range(30)]
+        texts = [" ".join([*words.split()[: rng.choice([60, 59, 58])], rng.choice("xyz")]) for words in texts]
+        urls = [f"http://{rng.choice('ab')}.example/{'é' * rng.randrange(4)}{rng.randrange(6)}" for _ in texts]
+        files.append(write(tmp_path / f"{number}.parquet", texts, crawl="ab"[number // 2], urls=urls))
+    index = SignatureIndex(
+        files, np.arange(5) * 30, 60, np.zeros(120, bool), np.array([rng.random() < 0.3 for _ in range(120)])
+    )
+    rows = pl.concat(map(pl.read_parquet, files)).rows(named=True)
+    pages, roots = match_pages(index, RULES.bands, 1 << 30, tmp_path / "s")
+    expected = []
+    for root in sorted(set(roots.tolist())):
+
+        def rank(page):
+            row = rows[page]
+            place = (row["url"], row["warc_file"], row["warc_offset"])
+            return (page >= 60, page if page < 60 else 0, not index.returning[page], len(row["url"]), *place)
+
+        members = sorted((int(page) for page in pages[roots == root]), key=rank)
+        survivor = rows[members[0]]
+        for number in members:
+            row = rows[number]
+            same = "exact" if row["digest"] == survivor["digest"] else "near"
+            relation = "kept" if number == members[0] else same
+            shared = sum(a == b for a, b in zip(row["bands"], survivor["bands"], strict=True))
+            expected.append(
+                (survivor["doc_id"], len(members), row["url"], row["warc_offset"], relation, shared, survivor["url"])
+            )
+    frames = find_clusters(index, RULES.bands, 1 << 30, tmp_path / "s")
+    columns = ["cluster", "size", "url", "warc_offset", "relation", "shared_bands", "kept_url"]
+    assert pl.concat(frames).select(columns).rows() == expected and len(expected) > 60
 
 
 def test_the_latest_capture_of_a_url_survives(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,7 @@ class FileServer(ThreadingHTTPServer):
 
     trouble: what goes wrong with each request in turn: busy, drop (the connection), cut (the body), stall (there is no
     answer until the server ends; `stalled` is set), or None.
-    ranges: whether it answers ranges. sent_bytes: of the bodies so far.
+    ranges: whether it answers ranges. sent_bytes: of the bodies so far. now: its clock. retry_after: of busy answers.
     """
 
     daemon_threads = True
@@ -36,6 +37,7 @@ class FileServer(ThreadingHTTPServer):
         self.files, self.trouble, self.ranges, self.etag = files, list(trouble), ranges, etag
         self.requests: list[Request] = []
         self.sent_bytes = 0
+        self.now, self.retry_after = time.time, "0"
         self.stalled, self.ended = threading.Event(), threading.Event()
 
     @property
@@ -77,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.ended.wait()
             self.close_connection = True
         elif trouble == "busy":
-            self.refuse(503, {"Retry-After": "0"})
+            self.refuse(503, {"Retry-After": self.server.retry_after})
         elif data is None:
             self.refuse(404)
         elif wanted and self.server.ranges and self.headers.get("If-Range", self.server.etag) == self.server.etag:
@@ -109,6 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble == "drop":
             self.wfile.flush()
             self.connection.close()
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.server.now() if timestamp is None else timestamp)
 
     def log_message(self, *arguments: object) -> None:
         return None

@@ -15,8 +15,8 @@ from llm_assets.web.crawler import CrawlJob, crawl
 from llm_assets.web.crawler.plan import write_earlier
 from llm_assets.web.crawler.scope import CrawlScope
 from llm_assets.web.crawler.spool import failures
-from llm_assets.web.crawler.store import retry_after
 from llm_assets.web.raw_warc import RAW_WARC
+from llm_assets.web.retry_after import retry_after
 from llm_assets.web.robots_directives import header_directives, meta_directives, product_token
 from tests.support.corpus import corpus_workspace
 from tests.support.scripted_site import CLOSED, HTML, ScriptedSite, html, redirect
@@ -286,8 +286,9 @@ def test_nothing_is_sent_to_a_host_before_the_time_of_its_retry_after(tmp_path, 
         if earlier:
             times["second"] = time.time()
             return html(b"<p>a")
-        # A date has whole seconds, so that a pause of two is at least one.
-        return status, {"Retry-After": formatdate(time.time() + 2, usegmt=True) if as_date else "1"}, b"busy"
+        clock = time.time() - 7_200  # the site's
+        dates = {"Date": formatdate(clock, usegmt=True), "Retry-After": formatdate(clock + 1, usegmt=True)}
+        return status, dates if as_date else {"Retry-After": "1"}, b"busy"
 
     site = ScriptedSite({f"{A}/": busy})
     pages, failed = run(tmp_path, site.crawl(f"{A}/", retries=1))
@@ -320,8 +321,8 @@ def test_a_host_that_asks_for_too_long_a_pause_is_left_and_the_crawl_says_so(tmp
 
 @pytest.mark.parametrize("value", ["", "soon", "-5", "1.5", "Wed, 99 Nov 2026"])
 def test_a_retry_after_that_says_nothing_is_passed_over(value):
-    assert retry_after(value) is None
-    assert retry_after(" 120 ") == 120 and retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert retry_after(value, "") is None
+    assert retry_after(" 120 ", "") == 120 and retry_after("Wed, 21 Oct 2015 07:28:00 GMT", "") == 0
 
 
 # Sitemaps

@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import time
+from email.utils import formatdate
 
 import polars as pl
 import pytest
@@ -80,6 +82,30 @@ def test_backoff_doubles_to_a_minute(tmp_path):
             policy = RetryPolicy(retries=8, backoff=1.0, sleep=waits.append)
             download(f"{server.url}/f", tmp_path / "out", policy)
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_server_that_is_busy_for_a_minute_is_waited_for_whatever_its_clock_says(tmp_path, hours):
+    """It asks for a pause of a second each time."""
+    now, waits = time.time() + 3_600 * hours, []
+
+    def wait(seconds):
+        waits.append(seconds)
+        if sum(waits) >= 60:
+            server.trouble.clear()
+
+    with FileServer({"/f": DATA}, ["busy"] * 20) as server:
+        server.now, server.retry_after = lambda: now, formatdate(now + 1, usegmt=True)
+        download(f"{server.url}/f", tmp_path / "out", RetryPolicy(sleep=wait))
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+
+
+def test_a_server_is_not_asked_again_before_the_date_that_it_names(tmp_path):
+    now, waits = time.time() - 7_200, []
+    with FileServer({"/f": DATA}, ["busy"]) as server:
+        server.now, server.retry_after = lambda: now, formatdate(now + 40, usegmt=True)
+        download(f"{server.url}/f", tmp_path / "out", RetryPolicy(sleep=waits.append))
+    assert waits == [40.0]
 
 
 PATHS = [f"crawl-data/CC-MAIN-2026-43/segments/1/warc/CC-{i:05d}.warc.gz" for i in range(5)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from twisted.python.failure import Failure
 from llm_assets.warc import Capture, read_capture_at, sha1_digest
 
 from ..opt_out_signals import policy_of
+from ..retry_after import retry_after
 from ..urls import host_of
 from .exchange import REVISIT_NOT_MODIFIED, REVISIT_SAME_DIGEST, Exchange, Revisit, warc_date
 from .plan import CrawlPlan, EarlierCapture, read_earlier
@@ -148,7 +148,8 @@ class StoreMiddleware:
 
         Scrapy calls this before it sends the next request to the host; the middlewares see the answer too late.
         """
-        seconds = retry_after(response.headers.get("Retry-After", b"").decode("latin-1"))
+        value, date = (response.headers.get(name, b"").decode("latin-1") for name in ("Retry-After", "Date"))
+        seconds = retry_after(value, date)
         downloader = self.crawler.engine.downloader
         slot = downloader.slots.get(downloader.get_slot_key(request))
         if response.status not in PAUSE_STATUSES or seconds is None or slot is None:
@@ -241,17 +242,6 @@ class StoreMiddleware:
             stats = self.crawler.stats
             queued = stats.get_value("scheduler/enqueued", 0) - stats.get_value("scheduler/dequeued", 0)
             print(json.dumps({"pages": len(self.spool.stored), "queued": queued}), flush=True)
-
-
-def retry_after(value: str) -> float | None:
-    """The seconds of a Retry-After header, which gives them or a date; None if it gives neither."""
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _decoded(headers: Headers) -> list[tuple[str, str]]:
