@@ -19,8 +19,8 @@ from llm_assets.preference.human_rankings import (
     counted_journals,
     rankings_of_files,
 )
+from llm_assets.preference.journals import journals
 from llm_assets.preference.ranking_files import RANKINGS, add_ranking, ranking_files, rankings_file
-from llm_assets.recipes.preference import RankingFile
 
 from ..checkpoints import Checkpoints
 from ..errors import ApiError, invalid
@@ -117,8 +117,8 @@ def _read_files(reader: Reader) -> set[Path]:
 
 
 def _state(reader: Reader, queues: RankQueues, builds: RankingsBuilds) -> RankState:
-    files = ranking_files(reader.settings.data)
-    rankings, _, _ = rankings_of_files([RankingFile(path=str(path), name=f"f{n}") for n, path in enumerate(files)])
+    voted = [journal for journal in journals(reader.settings.data) if journal.name.startswith("votes/")]
+    rankings, _, _ = rankings_of_files((), voted)
     counts = Counter(row["labeller"] for row in rankings.values())
     read = _read_files(reader)
     left_out = reader.workspace.graph.left_out(reader.workspace.recipe).get(HUMAN_RANKINGS.name)
@@ -129,7 +129,7 @@ def _state(reader: Reader, queues: RankQueues, builds: RankingsBuilds) -> RankSt
         pairs = 0
     labellers = [
         LabellerBody(labeller=path.stem, file=str(path), rankings=counts[path.stem], is_read=path.resolve() in read)
-        for path in files
+        for path in ranking_files(reader.settings.data)
     ]
     return RankState(
         pairs=pairs,
