@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_assets.artifacts import Workspace
-from llm_assets.artifacts.errors import NotBuilt
 from llm_assets.preference.ranking_files import PairQueue, models_of_pairs, pairs_of, stage_of_pairs
+
+from ..stored_artifacts import current_or_last_built
 
 
 @dataclass(frozen=True)
@@ -28,25 +29,17 @@ class RankQueues:
     def __init__(self, workspace: Workspace, folder: Path):
         self.workspace, self.folder = workspace, folder
         self._opened: dict[str, OpenPairs] = {}  # by identity
-        self._last: dict[str, str] = {}  # identity by stage
         self._lock = threading.Lock()
 
     def open(self, adversarial: bool) -> OpenPairs:
-        """The pairs of the recipe's current artifact, or of the last one that was current. Raises NotBuilt.
+        """The pairs of the recipe's artifact, or of the one that was built last. Raises NotBuilt.
 
         A vote makes `rlhf_checkpoint` stale if the recipe reads its file; its other pairs are ranked all the same.
         """
-        stage = stage_of_pairs(adversarial)
         with self._lock:
-            try:
-                artifact = self.workspace.resolver().artifact(stage, None)
-            except NotBuilt:
-                if stage not in self._last:
-                    raise
-                return self._opened[self._last[stage]]
+            artifact, _ = current_or_last_built(self.workspace, stage_of_pairs(adversarial))
             identity = artifact.record.identity
             if identity not in self._opened:
                 queue = PairQueue(pairs_of(artifact), self.folder)
-                self._opened[identity] = OpenPairs(queue, models_of_pairs(self.workspace, artifact))
-            self._last[stage] = identity
+                self._opened[identity] = OpenPairs(queue, models_of_pairs(self.workspace.store, artifact))
             return self._opened[identity]
