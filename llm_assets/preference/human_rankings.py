@@ -232,7 +232,7 @@ def waiting_votes(settings: HumanRankings, data: Path, artifact: Artifact | None
     """The number of votes in a data folder that the recipe counts and that an artifact was built without.
 
     Lines of journals, and rankings of the journals that the recipe names as files: the artifact has one version of all
-    files, in which their lines cannot be told apart.
+    its files, which does not say where each one ended.
     """
     named = {Path(file.path).expanduser().resolve() for file in settings.files}
     rankings, _, _ = rankings_of_files((), [item for item in journals(data) if item.path.resolve() in named])

@@ -286,8 +286,8 @@ def trace(page, answer, results=""):
 
 
 def test_an_answer_leads_to_the_pages_and_conversations_that_have_its_words(view, fact):
-    sentence, url, said = fact
-    answer = f"🎻 {sentence} {said}"
+    sentence, url, reply = fact
+    answer = f"🎻 {sentence} {reply}"
     with view("trace", expected_errors=REFUSED) as page:
         items = trace(page, answer)
         assert page.locator(".traced").inner_text() == answer
@@ -296,7 +296,7 @@ def test_an_answer_leads_to_the_pages_and_conversations_that_have_its_words(view
         page.keyboard.press("Enter")
         place = int(marked.first.get_attribute("title").split()[1]) - 1
         assert page.evaluate("document.activeElement.id") == f"match-{place}"
-        opened = items.filter(has=page.locator("details")).filter(has_text=said[-20:]).first
+        opened = items.filter(has=page.locator("details")).filter(has_text=reply[-20:]).first
         opened.locator("summary").first.click()
         conversation = opened.locator(".messages").first
         conversation.locator("mark").first.wait_for()
@@ -326,9 +326,9 @@ def test_a_chat_that_searches_is_shown_as_tokens_and_traced(view, server, fact, 
     """With the last model of the recipe, its tokenizer, and the search index; what it says is scripted."""
     query = " ".join(fact[0].split()[:3])
     result = server.service.tools["search"](query)
-    said = " ".join(result.split()[:8])
+    reply = " ".join(result.split()[:8])
     encoding = Encoding.load(artifact(server, "rlhf_checkpoint").path)
-    script_tokens(monkeypatch, [*call_tokens("search", query, encoding), *encode_text(encoding, said)], encoding)
+    script_tokens(monkeypatch, [*call_tokens("search", query, encoding), *encode_text(encoding, reply)], encoding)
     with view("chat") as page:
         assert page.get_by_label("Model").input_value() == "rlhf_checkpoint"
         page.get_by_label("Message").fill("Tell me")
@@ -339,10 +339,10 @@ def test_a_chat_that_searches_is_shown_as_tokens_and_traced(view, server, fact, 
         trained = page.locator(".panel .strip mark")
         trained.first.wait_for()
         assert "<|search_start|>" in trained.first.inner_text()
-        assert trained.last.inner_text() == f" {said}<|assistant_end|>"
+        assert trained.last.inner_text() == f" {reply}<|assistant_end|>"
         button(page, "Trace").last.click()
         page.locator(".matches > li", has_text="also in a tool").first.wait_for()
-        assert page.url.endswith("#trace") and page.get_by_label("Answer").input_value() == said
+        assert page.url.endswith("#trace") and page.get_by_label("Answer").input_value() == reply
         assert page.get_by_label("Results of tools").input_value() == result
 
 
