@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.isolation import isolate
+from tests.support.shared_folders import file_times, shared_folder
 
 # With two workers on two cores, torch threads that wait for each other spin, and take the other worker's core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -56,7 +57,8 @@ SLOW_MODULES = (
     "tests.serving.test_page",
     "tests.serving.test_page_explorer",
     "tests.serving.test_explorer",
-    "tests.serving.test_page_votes",
+    "tests.serving.test_page_models",
+    "tests.serving.test_pipeline_endpoints",
     "tests.serving.test_rankings_version",
     "tests.preference.test_dpo",
     "tests.preference.test_training",
@@ -98,6 +100,18 @@ def environment(tmp_path, monkeypatch):
     # Variables that a command set in this process must not reach the next test or the processes that it starts.
     for name in set(os.environ) - before:
         del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def shared_pipeline(tmp_path_factory):
+    """The whole graph on a small sample web, and the folder that holds it, built once for the session."""
+    from tests.support.sample_pipeline import build_sample_pipeline  # with the code location, which few tests need
+
+    with shared_folder(tmp_path_factory, "sample-pipeline") as folder:
+        pipeline = build_sample_pipeline()
+    files = [file_times(artifact.path) for artifact in pipeline.artifacts.values()]
+    yield folder, pipeline
+    assert [file_times(artifact.path) for artifact in pipeline.artifacts.values()] == files, "a test changed the store"
 
 
 @pytest.fixture

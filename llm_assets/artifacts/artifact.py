@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -47,6 +47,12 @@ class Artifact:
         """The folder with all its files."""
         if self.remote is not None:
             self.remote.download(self.record.files)
+        return self.folder
+
+    def folder_with(self, names: Container[str]) -> Path:
+        """The folder with those files of the artifact that have these names. Of one at a URL, no others are copied."""
+        if self.remote is not None:
+            self.remote.download([name for name in self.record.files if name in names])
         return self.folder
 
     @property

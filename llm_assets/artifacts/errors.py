@@ -54,6 +54,11 @@ class ExternalInputError(ArtifactError):
     """An external input (a user's file, a crawl's source) is missing or unreadable."""
 
 
+# Of an asset that cannot be resolved, which must hide no other one. Stages raise ValueErrors of their own for a missing
+# file that the recipe names.
+RESOLUTION_ERRORS = (ArtifactError, ValueError, OSError)
+
+
 @contextlib.contextmanager
 def clear_disk_errors(root: Path) -> Iterator[None]:
     """Turn the operating system's write errors into StoreUnwritable, whose message says what to do."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .checks import CheckOutcome
-from .errors import ArtifactError
+from .errors import RESOLUTION_ERRORS
 from .identity import ABSENT, artifact_key, differences
 from .materialize import Workspace
 from .stage import Key, Resolution, drifted_modules
@@ -88,7 +88,7 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
     for name, partition in keys if keys is not None else workspace.graph.keys(workspace.recipe):
         try:
             resolution = resolver.resolve(name, partition)
-        except (ArtifactError, OSError) as error:
+        except RESOLUTION_ERRORS as error:
             # A missing folder of WARC files must not hide the state of the other artifacts.
             explanations.append(Explanation(artifact_key(name, partition), "unknown", None, problem=str(error)))
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .artifact import Artifact
-from .errors import ArtifactError
+from .errors import RESOLUTION_ERRORS
 from .materialize import Workspace
 from .tables import polars_schema
 
@@ -38,7 +38,7 @@ def built_artifacts(workspace: Workspace) -> Iterator[tuple[Any, list[Artifact]]
         of_stage = artifacts.setdefault(name, [])
         try:
             artifact = resolver.resolve(name, partition).artifact
-        except (ArtifactError, OSError):
+        except RESOLUTION_ERRORS:
             continue  # a source that cannot be reached hides no other table
         if artifact is not None:
             of_stage.append(artifact)

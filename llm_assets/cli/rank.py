@@ -61,7 +61,7 @@ def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: 
         raise click.BadParameter(message, param_hint="--file")
     workspace, data = open_workspace(recipe), load_settings().data
     artifact = workspace.resolver().artifact(stage_of_pairs(adversarial), None)
-    pairs, models = pairs_of(artifact), models_of_pairs(workspace, artifact)
+    pairs, models = pairs_of(artifact), models_of_pairs(workspace.store, artifact)
     target = path or rankings_file(data, labeller)
     ranked = ranked_by(target, labeller)
     unranked = in_order([pair for pair in pairs if pair["pair"] not in ranked], seed)

@@ -82,6 +82,12 @@ def serve(
         chosen.find(None)
     except ApiError as error:
         click.echo(f"warning: {error}; until then, the page shows the data and the pipeline", err=True)
+    if chosen.is_stale(chosen.default):
+        click.echo(
+            f"warning: {chosen.default} is stale: the recipe or an input has changed since it was built; what changed: "
+            "llm-assets artifacts explain",
+            err=True,
+        )
     TrainingDevices.from_environment().to_environment()
     memory = int(limits.pop("memory") * GIB)
     with open_tools(workspace, ("search", "python")) as tools:

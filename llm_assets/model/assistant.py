@@ -62,7 +62,12 @@ def ended_turn(encoding: Encoding, completion: Completion) -> bool:
 
 
 def to_messages(engine: Engine, completion: Completion) -> list[Message]:
-    """A completion as messages: the assistant's texts and calls, and the tools' results."""
+    """A completion as messages: the assistant's texts and calls, and the tools' results.
+
+    A call that the completion ended with, as without room for its result, was not made, and is no text for the user.
+    """
+    from .decoding import CallReader
+
     special, messages = engine.encoding.special, []
     starts = {special[name] for name in CALL_STARTS}
     text: list[int] = []
@@ -82,6 +87,8 @@ def to_messages(engine: Engine, completion: Completion) -> list[Message]:
             open_call = []
         elif token in engine.encoding.text_ids:
             (text if open_call is None else open_call).append(token)
+    if open_call and completion.finish != "stop" and CallReader(engine.encoding).closed_call(completion):
+        open_call = None
     # The text of a call that was never closed is part of the answer.
     answer = engine.encoding.decode([*text, *(open_call or [])]).strip()
     return [*messages, Message("assistant", answer)]

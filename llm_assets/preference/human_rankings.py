@@ -23,7 +23,7 @@ from llm_assets.dialogue.splits import TRAIN, split_of, stable_share
 from llm_assets.recipes.preference import HumanRankings, RankingFile, SimulatedLabeller
 from llm_assets.settings import load_settings
 
-from .journals import Journal, is_journal, journals, journals_of_versions, rating_rows, vote_rows
+from .journals import Journal, is_journal, journals, journals_of_versions, rating_rows, unread_votes, vote_rows
 from .labelling_rule import prefer, rule_score
 from .open_prompts import PreferenceError
 from .preference_files import read_rankings
@@ -248,6 +248,22 @@ def counted_journals(settings: HumanRankings, data: Path) -> list[Journal]:
     if settings.votes is False:
         return []
     return journals(data, [Path(file.path).expanduser() for file in settings.files])
+
+
+def waiting_votes(settings: HumanRankings, data: Path, artifact: Artifact | None) -> int:
+    """The number of votes in a data folder that the recipe counts and that an artifact was built without.
+
+    Lines of journals, and rankings of the journals that the recipe names as files: the artifact has one version of all
+    its files, which does not say where each one ended.
+    """
+    named = {Path(file.path).expanduser().resolve() for file in settings.files}
+    rankings, _, _ = rankings_of_files((), [item for item in journals(data) if item.path.resolve() in named])
+    known: set[tuple[str, ...]] = set()
+    if rankings and artifact is not None:
+        known.update(scan_table(artifact.table("rankings")).select("pair", "labeller", "preferred").collect().rows())
+    waiting = sum((*key, row["preferred"]) not in known for key, row in rankings.items())
+    inputs = artifact.record.fields["inputs"] if artifact is not None else {}
+    return waiting + unread_votes(counted_journals(settings, data), inputs)
 
 
 def without_rankings(recipe: Any) -> str | None:

@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llm_assets.artifacts import Artifact, ArtifactError, Workspace
+from llm_assets.artifacts import Artifact, Store
 from llm_assets.artifacts.record import fsync_path, write_atomic
 from llm_assets.artifacts.tables import read_table
 from llm_assets.dialogue.splits import stable_share
 
 from .open_prompts import PreferenceError
-from .policy import policy_of
+from .policy import POLICY, SUBSTITUTES
 from .preference_files import read_rankings
 from .response_pairs import pair_digest
 
@@ -58,14 +58,16 @@ def pairs_of(artifact: Artifact) -> list[dict[str, Any]]:
     return read_table(files).to_dicts() if files else []
 
 
-def models_of_pairs(workspace: Workspace, artifact: Artifact) -> dict[str, dict[str, str]]:
+def models_of_pairs(store: Store, artifact: Artifact) -> dict[str, dict[str, str]]:
     """Name and identity of the models of the `first` and the `second` answers of an artifact's pairs.
 
-    Pairs are two answers of the policy; adversarial ones an answer of the tuned model, and one of the policy.
+    Pairs are two answers of the policy that the artifact was built from; adversarial ones are an answer of the tuned
+    model, and one of the policy.
     """
-    policy = {"name": "policy", "identity": ""}
-    with contextlib.suppress(ArtifactError):  # it was purged
-        policy = _named(policy_of(workspace.resolver().resolve(artifact.record.asset, None).inputs))
+    inputs = dict(artifact.record.inputs)
+    asset = POLICY if POLICY in inputs else SUBSTITUTES[POLICY]
+    policies = (item for item in store.artifacts(asset) if item.data_version == inputs.get(asset))
+    policy = next(map(_named, policies), {"name": "policy", "identity": ""})  # it may have been purged
     tuned = _named(artifact) if artifact.record.asset == ADVERSARIAL else policy
     return {"first": tuned, "second": policy}
 

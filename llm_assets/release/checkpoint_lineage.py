@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_assets.artifacts import Artifact, Store, Workspace
+from llm_assets.artifacts.errors import RESOLUTION_ERRORS
 from llm_assets.artifacts.identity import differences
 from llm_assets.artifacts.lineage import upstream
 from llm_assets.artifacts.record import Record
 from llm_assets.evaluation.figures import MODELS
+from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.shape import ModelShape
 
 from .scorecard import costs, total
@@ -22,7 +25,8 @@ INPUTS = "inputs"  # the field of an identity that names other artifacts, whose 
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A checkpoint of the store. name: for requests. is_current: it is what the recipe asks for now.
+    """A checkpoint of the store. name: for requests. path: of its folder, in which a store at a URL has the files that
+    say what a model it is. is_current: it is what the recipe asks for now.
 
     finished_at: UTC, ISO 8601; empty for one that was adopted.
     """
@@ -82,21 +86,29 @@ class ConfigDifference:
 
 def stored_checkpoints(workspace: Workspace) -> list[StoredCheckpoint]:
     """The language models of the store: those of the recipe first, in the order of training, then the newest."""
-    resolver = workspace.resolver()
-    built = {asset: resolver.resolve(asset, None) for asset in MODELS.values() if asset in workspace.graph.stages}
-    current = {asset: item.artifact.record.identity for asset, item in built.items() if item.artifact is not None}
+    current = _current_identities(workspace)
     checkpoints = []
     for asset in MODELS.values():
         for artifact in workspace.store.artifacts(asset):
             record = artifact.record
             is_current = current.get(asset) == record.identity
             name = asset if is_current else record.short_id
-            checkpoints.append(
-                StoredCheckpoint(name, artifact.path, asset, record.short_id, is_current, _finished_at(record))
-            )
+            folder = artifact.folder_with((SHAPE, ASSISTANT))
+            checkpoints.append(StoredCheckpoint(name, folder, asset, record.short_id, is_current, _finished_at(record)))
     newest_first = sorted(checkpoints, key=lambda item: item.finished_at, reverse=True)
     assets = list(MODELS.values())
     return sorted(newest_first, key=lambda item: assets.index(item.asset) if item.is_current else len(assets))
+
+
+def _current_identities(workspace: Workspace) -> dict[str, str]:
+    """The identities of the recipe's language models that are built, by asset."""
+    resolver, identities = workspace.resolver(), {}
+    for asset in MODELS.values():
+        with contextlib.suppress(*RESOLUTION_ERRORS):  # it is not in the graph, or an input of it cannot be read
+            artifact = resolver.resolve(asset, None).artifact
+            if artifact is not None:
+                identities[asset] = artifact.record.identity
+    return identities
 
 
 def lineage(workspace: Workspace, checkpoint: Artifact) -> Lineage:

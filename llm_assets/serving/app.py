@@ -67,8 +67,7 @@ def _add_completions(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", response_model=CompletionBody)
     async def chat_completions(request: Request, body: ChatRequest) -> Response:
         """The assistant's answer to a conversation."""
-        prepare = chat_prompts(body, service.tools, service.limits)
-        exchange = await Exchange.begin(service, body, prepare, body.n or 1)
+        exchange = await _begin_chat(service, body)
         return await exchange.answer(request, ChatFormat, bool(body.logprobs))
 
     @app.post("/v1/completions", response_model=CompletionBody)
@@ -87,10 +86,13 @@ def _add_completions(app: FastAPI, service: Service) -> None:
 
 async def _chat_answer(service: Service, request: Request, body: ChatRequest) -> dict[str, Any]:
     """The answer to a conversation, as the endpoint gives it. Raises ApiError."""
+    exchange = await _begin_chat(service, body)
+    return await exchange.body_of_answer(request, ChatFormat, scored=False)
+
+
+async def _begin_chat(service: Service, body: ChatRequest) -> Exchange:
     prepare = chat_prompts(body, service.tools, service.limits)
-    exchange = await Exchange.begin(service, body, prepare, body.n or 1)
-    response = await exchange.answer(request, ChatFormat, False)
-    return dict(json.loads(bytes(response.body)))
+    return await Exchange.begin(service, body, prepare, body.n or 1)
 
 
 def _add_models(app: FastAPI, service: Service) -> None:

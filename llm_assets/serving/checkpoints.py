@@ -8,17 +8,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_assets.artifacts import Workspace
-from llm_assets.artifacts.errors import ArtifactError
+from llm_assets.artifacts import Artifact, Workspace
+from llm_assets.artifacts.errors import RESOLUTION_ERRORS
 from llm_assets.evaluation.figures import MODELS, released_model
-from llm_assets.model.assistant import is_chat_model, tools_of
+from llm_assets.model.assistant import ASSISTANT, is_chat_model, tools_of
 from llm_assets.model.shape import ModelError, ModelShape
 
 from .errors import ApiError
+from .stored_artifacts import current_or_last_built
 
 IDENTITY_LENGTH = 6  # characters of an identity that are enough to name an artifact
 REMEMBERED_SECONDS = 10.0  # for which a name's folder is not looked up again: a lookup computes every identity upstream
 SHAPE = "shape.json"
+DESCRIPTION = (SHAPE, ASSISTANT)  # the files that say what a model is; the others are read once it is asked
+SUFFIX = "_checkpoint"  # of the names of assets that are checkpoints
 
 
 def find_checkpoint(name: str, workspace: Workspace) -> Path:
@@ -26,20 +29,50 @@ def find_checkpoint(name: str, workspace: Workspace) -> Path:
 
     Raises ModelError if there is no such checkpoint, and NotBuilt with the command that builds it.
     """
-    checkpoints = [stage for stage in workspace.graph.stages if stage.endswith("_checkpoint")]
-    asset = name if name in workspace.graph.stages else f"{name}_checkpoint"
-    if asset in workspace.graph.stages:
-        if asset not in checkpoints:
-            raise ModelError(f"{asset} is not a checkpoint; available: {', '.join(checkpoints)}")
-        return workspace.resolver().artifact(asset, None).path
+    asset = _asset_of(name, workspace)
+    artifact = _by_identity(name, workspace) if asset is None else workspace.resolver().artifact(asset, None)
+    return artifact.path
+
+
+def find_served_checkpoint(name: str, workspace: Workspace) -> tuple[Artifact, bool]:
+    """As `find_checkpoint`; for an asset whose recipe or inputs have changed, the checkpoint that was built last.
+
+    Returns whether it is that (stale), too. Also raises the error of an input's stage if a file is missing.
+    """
+    asset = _asset_of(name, workspace)
+    return (_by_identity(name, workspace), False) if asset is None else current_or_last_built(workspace, asset)
+
+
+def _asset_of(name: str, workspace: Workspace) -> str | None:
+    """The asset of a checkpoint that is named by stage or asset; None for other names. Raises ModelError."""
+    asset = name if name in workspace.graph.stages else f"{name}{SUFFIX}"
+    if asset not in workspace.graph.stages:
+        return None
+    if not asset.endswith(SUFFIX):
+        raise ModelError(f"{asset} is not a checkpoint; available: {', '.join(_checkpoint_assets(workspace))}")
+    return asset
+
+
+def _checkpoint_assets(workspace: Workspace) -> list[str]:
+    return [stage for stage in workspace.graph.stages if stage.endswith(SUFFIX)]
+
+
+def _by_identity(name: str, workspace: Workspace) -> Artifact:
+    """The checkpoint whose identity begins so. Raises ModelError."""
     for artifact in workspace.store.artifacts() if len(name) >= IDENTITY_LENGTH else ():
-        if artifact.record.identity.startswith(name) and (artifact.path / SHAPE).is_file():
-            return artifact.path
-    stages = ", ".join(stage.removesuffix("_checkpoint") for stage in checkpoints)
+        if artifact.record.identity.startswith(name) and SHAPE in artifact.record.files:
+            return artifact
+    stages = ", ".join(asset.removesuffix(SUFFIX) for asset in _checkpoint_assets(workspace))
     raise ModelError(
         f"no checkpoint {name!r}; available: {stages}; or name an identity (llm-assets artifacts list) "
         "or a folder with a shape.json"
     )
+
+
+def last_model(workspace: Workspace) -> str:
+    """The asset of the last model that the recipe trains; of the graph's, if the recipe leaves out all of them."""
+    trained = workspace.graph.stages.keys() - workspace.graph.left_out(workspace.recipe).keys()
+    return MODELS[released_model(trained if MODELS["base"] in trained else workspace.graph.stages)]
 
 
 @dataclass(frozen=True)
@@ -63,8 +96,8 @@ class Checkpoints:
     in the workspace's store. default: name of the one that a request without a name gets; without it, the last model
     that the recipe trains. named: others that were named, which are listed as well.
 
-    An asset whose inputs have changed since, as a vote changes those of the models that rankings train, is answered by
-    the checkpoint that was last found for it, as long as that exists (`is_stale`).
+    An asset whose recipe or inputs have changed, as a vote changes those of the models that rankings train, is answered
+    by the checkpoint of it that was built last (`is_stale`).
     """
 
     def __init__(
@@ -76,56 +109,51 @@ class Checkpoints:
     ):
         self.workspace, self.folders, self.named = workspace, folders, named
         if default is None and workspace is not None:
-            default = MODELS[released_model(workspace.graph.stages)]
+            default = last_model(workspace)
         self.default = default or next(iter(folders))
-        self._remembered: dict[str, tuple[float, Path]] = {}
-        self._latest: dict[str, Path] = {}  # by name of an asset or stage
+        self._remembered: dict[str, tuple[float, Artifact]] = {}
         self._stale: set[str] = set()
         self._lock = threading.Lock()
 
-    def find(self, name: str | None) -> tuple[str, Path]:
-        """Name and folder of a checkpoint; None is the default one. Raises ApiError (404)."""
+    def find(self, name: str | None, files: tuple[str, ...] | None = None) -> tuple[str, Path]:
+        """Name and folder of a checkpoint; None is the default one. Raises ApiError (404).
+
+        files: those that are needed there; None is all of them. A store at a URL copies no others.
+        """
         name = name or self.default
         if name in self.folders:
             folder = self.folders[name]
         elif self.workspace is None:
             raise _missing(f"no model {name!r}; GET /v1/models lists them")
         else:
-            folder = self._look_up(name)
+            folder = self._folder(name, files)
         if not (folder / SHAPE).is_file():
             self._remembered.pop(name, None)
-            self._latest.pop(name, None)
             raise _missing(f"model {name!r} has been deleted from the store")
         return name, folder
 
-    def _look_up(self, name: str) -> Path:
+    def _folder(self, name: str, files: tuple[str, ...] | None) -> Path:
+        try:
+            artifact = self._look_up(name)
+            return artifact.path if files is None else artifact.folder_with(files)
+        except RESOLUTION_ERRORS as error:
+            raise _missing(str(error)) from error
+
+    def _look_up(self, name: str) -> Artifact:
         assert self.workspace is not None
         with self._lock:
-            since, folder = self._remembered.get(name, (0.0, Path()))
-            if since and time.monotonic() - since < REMEMBERED_SECONDS:
-                return folder
-            folder = self._current_or_latest(name, self.workspace)
+            remembered = self._remembered.get(name)
+            if remembered is not None and time.monotonic() - remembered[0] < REMEMBERED_SECONDS:
+                return remembered[1]
+            artifact, is_stale = find_served_checkpoint(name, self.workspace)
             if len(self._remembered) > 256:
                 self._remembered.clear()
-            self._remembered[name] = time.monotonic(), folder
-            return folder
-
-    def _current_or_latest(self, name: str, workspace: Workspace) -> Path:
-        try:
-            folder = find_checkpoint(name, workspace)
-        except (ArtifactError, ModelError) as error:
-            latest = self._latest.get(name)
-            if latest is None or not (latest / SHAPE).is_file():
-                raise _missing(str(error)) from error
-            self._stale.add(name)
-            return latest
-        if name in workspace.graph.stages or f"{name}_checkpoint" in workspace.graph.stages:
-            self._latest[name] = folder
-        self._stale.discard(name)
-        return folder
+            self._remembered[name] = time.monotonic(), artifact
+            (self._stale.add if is_stale else self._stale.discard)(name)
+            return artifact
 
     def is_stale(self, name: str) -> bool:
-        """Whether the checkpoint of this name has inputs that changed since it was built."""
+        """Whether the recipe or an input has changed since the checkpoint of this name was built."""
         return name in self._stale
 
     def names(self) -> list[str]:
@@ -134,12 +162,12 @@ class Checkpoints:
         assets = MODELS.values() if self.workspace is not None else ()
         for name in (self.default, *self.named, *self.folders, *assets):
             with contextlib.suppress(ApiError):  # it is not built, or is the path of one of the folders
-                names.setdefault(self.find(name)[1], name)
+                names.setdefault(self.find(name, DESCRIPTION)[1], name)
         return list(names.values())
 
     def facts(self, name: str) -> Facts:
         """What is known of a checkpoint without its weights. Raises ApiError (404)."""
-        return folder_facts(*self.find(name))
+        return folder_facts(*self.find(name, DESCRIPTION))
 
 
 def folder_facts(name: str, folder: Path) -> Facts:

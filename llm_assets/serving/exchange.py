@@ -55,24 +55,21 @@ class Exchange:
 
     async def answer(self, request: Request, kind: type[Format], scored: bool) -> Response:
         """The whole answer, or a stream once the request is admitted. Raises ApiError."""
-
-        def new_format(encoding: Encoding) -> Format:
-            return kind(self.name, encoding, scored)
-
         if self.job.streams:
-            return await self.stream(request, new_format)
+            return await self.stream(request, lambda encoding: kind(self.name, encoding, scored))
+        content = await asyncio.to_thread(_json, await self.body_of_answer(request, kind, scored))
+        return Response(content, media_type="application/json")
+
+    async def body_of_answer(self, request: Request, kind: type[Format], scored: bool) -> dict[str, Any]:
+        """The body of the whole answer. Raises ApiError."""
         async with self._admitted(request) as model:
-            answer_format = new_format(model.encoding)
+            answer_format = kind(self.name, model.encoding, scored)
             pieces: list[Piece] = []
             while not isinstance(event := await self._next(), Ended):
                 assert isinstance(event, Piece)
                 pieces.append(event)
-            content = await asyncio.to_thread(self._whole, answer_format, pieces, event)
-            return Response(content, media_type="application/json")
-
-    def _whole(self, answer_format: Format, pieces: list[Piece], ended: Ended) -> bytes:
-        """The body of the whole answer: with log-probabilities it is too large for the event loop's thread."""
-        return _json(answer_format.whole(pieces, self.job.choices, ended)).encode()
+        # With log-probabilities it is too large to be made in the event loop's thread.
+        return await asyncio.to_thread(answer_format.whole, pieces, self.job.choices, event)
 
     async def stream(self, request: Request, new_format: Callable[[Encoding], StreamFormat]) -> Response:
         """A stream of server-sent events, once the request is admitted. Raises ApiError."""

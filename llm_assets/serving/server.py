@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_assets.artifacts import Workspace
-from llm_assets.artifacts.errors import ArtifactError
+from llm_assets.artifacts.errors import RESOLUTION_ERRORS
 from llm_assets.model.shape import ModelError
 
-from .checkpoints import SHAPE, Checkpoints
+from .checkpoints import SHAPE, Checkpoints, find_served_checkpoint
 from .limits import Limits
+from .stored_artifacts import current_or_last_built
 
 if TYPE_CHECKING:
     from .service import Service
@@ -80,15 +81,13 @@ def named_checkpoints(workspace: Workspace, words: tuple[str, ...]) -> Checkpoin
     Raises ModelError or NotBuilt if one of them does not exist. Without names, the default is the last model of the
     recipe, which may not be built yet.
     """
-    from .checkpoints import find_checkpoint
-
     folders = named_folders(words)
     paths = {word: Path(word).expanduser() for word in words}
     names = tuple(path.resolve().name if (path / SHAPE).is_file() else word for word, path in paths.items())
     checkpoints = Checkpoints(workspace, folders, names[0] if names else None, names)
     for name in names:
         if name not in folders:
-            find_checkpoint(name, workspace)
+            find_served_checkpoint(name, workspace)
     return checkpoints
 
 
@@ -103,8 +102,8 @@ def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[st
     with PythonTool(limits) as python:
         tools: dict[str, Any] = {"python": python} if "python" in names else {}
         if "search" in names:
-            with contextlib.suppress(ArtifactError):  # it is not among the tools
-                index = workspace.resolver().artifact("search_index", None)
+            with contextlib.suppress(*RESOLUTION_ERRORS):  # it is not among the tools
+                index, _ = current_or_last_built(workspace, "search_index")
                 tools["search"] = SearchTool(SearchIndex(index_path(index)), settings.results, settings.match)
         yield tools
 

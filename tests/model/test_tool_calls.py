@@ -189,6 +189,27 @@ def test_a_completion_becomes_messages(monkeypatch):
     ]
 
 
+SEARCHES = call_tokens("search", "a") * 3
+
+
+@pytest.mark.parametrize(
+    ("script", "max_tokens", "answer"),
+    [
+        ([*encode_text(ENCODING, "I add."), *SEARCHES], 60, "I add."),  # refused after the first calls
+        ([*encode_text(ENCODING, "I add."), *call_tokens("search", "a b")], None, "I add."),  # at the limit
+        ([*encode_text(ENCODING, "I add."), *call_tokens("search", "a b")[:-1]], None, "I add. a b"),  # never closed
+    ],
+)
+def test_a_call_that_ends_an_answer_unmade_is_no_text(script, max_tokens, answer, monkeypatch):
+    engine = scripted_engine(SHAPES["plain"], [script], monkeypatch)
+    sampling = Sampling(max_tokens=max_tokens or len(script), temperature=0, stop=(END,))
+    tools = Tools({"search": lambda text: "r"}, calls=1, result_tokens=8)
+    [completion] = engine.complete([PROMPT], sampling, tools=tools)
+    messages = to_messages(engine, completion)
+    assert completion.finish == ("calls" if completion.calls else "length")
+    assert messages[0].content == answer and messages[-1].content == ("" if completion.calls else answer)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_reply_can_be_made_to_begin_with_a_search(name):
     """The first token starts the call; the model samples the rest."""

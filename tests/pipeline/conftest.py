@@ -12,22 +12,12 @@ from tests.support.building import build
 from tests.support.byte_search import places
 from tests.support.commands import command_here
 from tests.support.sample_pipeline import build_sample_pipeline, stages_up_to_corpus_and
-from tests.support.shared_folders import file_times, shared_folder
+from tests.support.shared_folders import shared_folder
 from tests.support.small_recipe import CORPUS, recipe_file, warc_recipe, warc_sources
 from tests.support.takedown_corpus import COUNT, is_taken_down, page_urls, unique_texts, write_project
 from tests.support.warcs import page, story, write
 
 TO_BASE_MODEL = stages_up_to_corpus_and("tokenizer token_shards base_checkpoint training_search_index")
-
-
-@pytest.fixture(scope="session")
-def shared_pipeline(tmp_path_factory):
-    """The whole graph on a small sample web, and the folder that holds it, built once for the session."""
-    with shared_folder(tmp_path_factory, "sample-pipeline") as folder:
-        pipeline = build_sample_pipeline()
-    files = [file_times(artifact.path) for artifact in pipeline.artifacts.values()]
-    yield folder, pipeline
-    assert [file_times(artifact.path) for artifact in pipeline.artifacts.values()] == files, "a test changed the store"
 
 
 @pytest.fixture

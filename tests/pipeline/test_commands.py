@@ -49,6 +49,7 @@ def check_first_and_second_run(project):
     assert all("_evaluation: " in line or "reward_checkpoint: " in line for line in failed_checks)
     assert "10 kept + 2 rejected = 12 captures" in first.stdout
     second = command(project, "llm-assets", "run")
+    assert second.stdout.splitlines()[-1].endswith("make serve")
     checks = [[line for line in run.stdout.splitlines() if line[:2] in ("✓ ", "✗ ")] for run in (first, second)]
     assert f"0 built, {STAGES} cached, {len(failed_checks)} of {len(checks[1])} checks failed" in second.stdout
     assert sorted(checks[0]) == sorted(checks[1]) and len(checks[0]) > STAGES

@@ -14,7 +14,7 @@ from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.tables import read_table
 from llm_assets.cli.takedown_purge import remove_rankings
 from llm_assets.compute import LocalEngine
-from llm_assets.preference.human_rankings import HUMAN_RANKINGS
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS, waiting_votes
 from llm_assets.preference.journals import journals, journals_of_versions, unread_votes, vote_rows
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.preference.ranking_files import (
@@ -106,6 +106,24 @@ def test_a_vote_makes_the_artifact_stale_and_is_in_the_next_version(data):
     second = build(workspace)
     assert second.record.rows["votes"] == 3 and second.data_version != first.data_version
     assert unread_votes(journals(data), second.record.fields["inputs"]) == 0
+
+
+def test_votes_in_a_file_that_the_recipe_names_wait_for_the_next_version_too(data):
+    for number in range(3):
+        vote(data, "ann", number)
+    vote(data, "bob", 1)
+    file = RankingFile(path=str(rankings_file(data, "ann")), name="ann")
+    workspace = workspace_of(data, files=(file,))
+    settings = workspace.recipe.human_rankings
+    assert waiting_votes(settings, data, None) == 4
+    first = build(workspace)
+    assert waiting_votes(settings, data, first) == 0
+    vote(data, "ann", 9)
+    vote(data, "ann", 2, "second")  # another opinion on a pair that is in the version
+    vote(data, "bob", 2)
+    assert waiting_votes(settings, data, first) == 3
+    assert waiting_votes(settings.replace(votes=False), data, first) == 2
+    assert waiting_votes(settings, data, build(workspace)) == 0
 
 
 def test_a_vote_during_a_run_takes_no_input_from_the_stages_downstream(data):

@@ -14,7 +14,7 @@ from tests.support.stored_checkpoints import build_checkpoints
 def workspace(tmp_path_factory):
     """A base model, and models that two recipes tuned it to."""
     root, recipe = tmp_path_factory.mktemp("store"), Recipe(name="mine", crawls={})
-    return Workspace(recipe, Store(root), Graph(build_checkpoints(root, recipe)), LocalEngine(1))
+    return Workspace(recipe, Store(root), Graph(build_checkpoints(Store(root), recipe)), LocalEngine(1))
 
 
 def artifacts(workspace):
@@ -38,7 +38,7 @@ def test_a_lineage_adds_up_what_its_builds_cost(workspace):
 
 def test_an_input_that_is_no_longer_stored_is_named(workspace, tmp_path):
     recipe = workspace.recipe
-    other = Workspace(recipe, Store(tmp_path), Graph(build_checkpoints(tmp_path, recipe)), LocalEngine(1))
+    other = Workspace(recipe, Store(tmp_path), Graph(build_checkpoints(Store(tmp_path), recipe)), LocalEngine(1))
     base, tuned, _ = artifacts(other)
     other.store.delete(base)
     known = lineage(other, tuned)

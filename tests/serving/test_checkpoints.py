@@ -1,15 +1,24 @@
 """Checkpoints of a server are found by asset, stage, identity and named folder, and by no path."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from llm_assets.artifacts import Graph, RemoteStore, Store, Workspace, materialize
 from llm_assets.artifacts.errors import NotBuilt
+from llm_assets.artifacts.explain import explain
+from llm_assets.compute import LocalEngine
 from llm_assets.graph import GRAPH
 from llm_assets.model.shape import ModelError
+from llm_assets.preference.open_prompts import PreferenceError
+from llm_assets.recipes import Recipe, laptop
+from llm_assets.release.checkpoint_lineage import stored_checkpoints
+from llm_assets.serving import checkpoints as checkpoints_module
 from llm_assets.serving.checkpoints import Checkpoints
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.server import named_checkpoints, named_folders
+from tests.support.stored_checkpoints import build_checkpoints
 
 
 @pytest.fixture
@@ -18,16 +27,21 @@ def workspace(tmp_path):
     folder = tmp_path / "store" / "sft_checkpoint"
     folder.mkdir(parents=True)
     (folder / "shape.json").write_text("{}")
-    built = SimpleNamespace(path=folder, record=SimpleNamespace(identity="0123456789abcdef"))
+    record = SimpleNamespace(identity="0123456789abcdef", files={"shape.json": None})
+    built = SimpleNamespace(path=folder, folder_with=lambda names: folder, record=record)
 
     def artifact(asset, partition):
         if asset != "sft_checkpoint":
             raise NotBuilt(f"{asset} is not built")
         return built
 
+    def artifacts(asset=None):
+        return [built] if asset in (None, "sft_checkpoint") else []
+
     return SimpleNamespace(
         graph=GRAPH,
-        store=SimpleNamespace(artifacts=lambda: [built]),
+        recipe=laptop(),
+        store=SimpleNamespace(artifacts=artifacts, remembered_recipes=dict),
         resolver=lambda: SimpleNamespace(artifact=artifact),
     )
 
@@ -76,6 +90,70 @@ def test_a_server_starts_without_the_recipes_last_model_but_not_without_a_named_
         named_checkpoints(workspace, ("rlhf",))
     with pytest.raises(ModelError, match="no checkpoint 'nothing'"):
         named_checkpoints(workspace, ("sft", "nothing"))
+
+
+def test_a_model_whose_recipe_or_input_changed_is_served_as_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints_module, "REMEMBERED_SECONDS", 0.0)
+    recipe = Recipe(name="mine", crawls={})
+    stages = build_checkpoints(Store(tmp_path), recipe)  # two models; the recipe's is the newest
+    newest = Checkpoints(Workspace(recipe, Store(tmp_path), Graph(stages), LocalEngine(1)), {}).find("sft")[1]
+
+    def served(**changes):
+        workspace = Workspace(recipe.replace(**changes), Store(tmp_path), Graph(stages), LocalEngine(1))
+        checkpoints = Checkpoints(workspace, {})
+        assert checkpoints.default == "sft_checkpoint"
+        return checkpoints.find("sft")[1], checkpoints.is_stale("sft")
+
+    changed = recipe.finetuning.replace(seed=recipe.finetuning.seed + 7)
+    assert served() == (newest, False)
+    assert served(finetuning=changed) == (newest, True)
+    other = recipe.replace(name="other", finetuning=recipe.finetuning.replace(seed=recipe.finetuning.seed + 8))
+    for stage in stages:
+        materialize(stage, None, Workspace(other, Store(tmp_path), Graph(stages), LocalEngine(1)))
+    assert served(finetuning=changed) == (newest, True)  # not the newer one of another recipe
+    assert served(name="third", finetuning=changed)[0] not in (newest, None)
+
+
+def test_a_file_that_is_missing_takes_no_model_away(tmp_path):
+    def missing(config):
+        raise PreferenceError("human_rankings.files: no such file: ann")
+
+    recipe = Recipe(name="mine", crawls={})
+    base, tuned = build_checkpoints(Store(tmp_path), recipe)
+    graph = Graph([base, replace(tuned, external_inputs=missing)])
+    workspace = Workspace(recipe, Store(tmp_path), graph, LocalEngine(1))
+    checkpoints = Checkpoints(workspace, {})
+    assert checkpoints.names() == ["sft_checkpoint", "base_checkpoint"]
+    assert checkpoints.is_stale("sft_checkpoint") and not checkpoints.is_stale("base_checkpoint")
+    states = {explanation.key: explanation.text() for explanation in explain(workspace)}
+    assert states["sft_checkpoint"] == "unknown: human_rankings.files: no such file: ann"
+    assert states["base_checkpoint"].startswith("cached")
+    assert [checkpoint.is_current for checkpoint in stored_checkpoints(workspace)].count(True) == 1
+
+
+def test_a_model_that_the_recipe_leaves_out_is_neither_served_by_name_nor_the_default(tmp_path):
+    recipe = Recipe(name="mine", crawls={})
+    stages = build_checkpoints(Store(tmp_path), recipe)
+    workspace = Workspace(recipe.replace(leave_out=("sft_checkpoint",)), Store(tmp_path), Graph(stages), LocalEngine(1))
+    checkpoints = Checkpoints(workspace, {})
+    assert checkpoints.default == "base_checkpoint" and checkpoints.names() == ["base_checkpoint"]
+    with pytest.raises(ApiError, match="left out"):
+        checkpoints.find("sft")
+    nothing = replace(workspace, recipe=recipe.replace(leave_out=("base_checkpoint",)))
+    with pytest.raises(ApiError, match="left out"):
+        Checkpoints(nothing, {}).find(None)
+
+
+def test_of_a_store_at_a_url_only_models_that_are_asked_are_copied(tmp_path):
+    recipe, url = Recipe(name="mine", crawls={}), f"local://{tmp_path}/objects"
+    graph = Graph(build_checkpoints(RemoteStore(url, tmp_path / "here"), recipe))
+    workspace = Workspace(recipe, RemoteStore(url, tmp_path / "there"), graph, LocalEngine(1))
+    checkpoints = Checkpoints(workspace, {})
+    assert {checkpoints.facts(name).is_chat for name in checkpoints.names()} == {True, False}
+    assert len(stored_checkpoints(workspace)) == 3
+    assert not list((tmp_path / "there").rglob("*.safetensors"))
+    _, folder = checkpoints.find("sft")
+    assert list((tmp_path / "there").rglob("*.safetensors")) == [folder / "model.safetensors"]
 
 
 def test_two_folders_of_one_name_are_refused(tmp_path):

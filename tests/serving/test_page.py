@@ -82,6 +82,16 @@ def test_an_answer_shows_its_tool_calls_and_results(view, monkeypatch):
         assert texts(page) == ["What is 2 + 3?", "I add.\n\nCalls python:\n\n2+3", "5", "It is 5."]
 
 
+def test_an_answer_and_a_conversation_are_copied(view, monkeypatch):
+    script_tokens(monkeypatch, CALL_ANSWER)
+    with view("chat", permissions=["clipboard-read", "clipboard-write"]) as page:
+        say(page, "What is 2 + 3?")
+        for name, expected in (("Copy", "It is 5."), ("Copy JSON", '"content": "What is 2 + 3?"')):
+            button(page, name).last.click()
+            copied = "async expected => (await navigator.clipboard.readText()).includes(expected)"
+            page.wait_for_function(copied, arg=expected)
+
+
 def test_the_next_question_sends_the_whole_conversation(view, monkeypatch):
     script_tokens(monkeypatch, CALL_ANSWER)
     with view("chat") as page:

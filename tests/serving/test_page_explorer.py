@@ -1,13 +1,9 @@
-"""Data, Trace and Pipeline in a browser, against a server of a small store."""
+"""Data, Pipeline and Tour in a browser, against a server of a small crawl that is built up to its corpus."""
 
 import pytest
 
-from llm_assets.model.chat import encode_text
 from tests.support.browser import button, chromium, serious_faults, view_opener
-from tests.support.explored_store import HOSTILE, QUESTION, SHORT, explored_server
-from tests.support.model_server import script_tokens
-from tests.support.scripted_engine import call_tokens
-from tests.support.tiny_models import ENCODING, TEXTS
+from tests.support.explored_store import HOSTILE, SHORT, explored_server
 
 REFUSED = ["Content Security Policy", "sandboxed"]  # what the browser says about hostile pages
 REPORT = '<style>p { color: rgb(1, 2, 3) }</style><p>All is well</p><script>parent.document.title = "taken"</script>'
@@ -16,9 +12,8 @@ REPORT = '<style>p { color: rgb(1, 2, 3) }</style><p>All is well</p><script>pare
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with explored_server(tmp_path_factory.mktemp("explored")) as running:
-        artifact = running.service.checkpoints.workspace.resolver().artifact("human_rankings", None)
-        artifact.record.views.append("drawn.html")
-        (artifact.path / "drawn.html").write_text(REPORT)
+        artifact = running.service.checkpoints.workspace.resolver().artifact("corpus_report", None)
+        artifact.view("report.html").write_text(REPORT)
         yield running
 
 
@@ -115,66 +110,6 @@ def test_sql_reads_tables_and_says_what_is_wrong(view):
         assert statement.input_value() == "SELECT * FROM deduplicated_text_clusters LIMIT 20"
 
 
-# Trace
-
-
-def trace(page, answer, results=""):
-    """The items of the matches of an answer."""
-    page.get_by_label("Answer").fill(answer)
-    page.get_by_label("Results of tools").fill(results)
-    button(page, "Trace").click()
-    page.locator(".traced").get_by_text(answer[:10]).first.wait_for()
-    return page.locator(".matches > li")
-
-
-def test_an_answer_leads_to_the_pages_and_conversations_that_have_its_words(view):
-    words = TEXTS[0].split()
-    answer = f"🎻 {' '.join(words[:12])} and that is all"
-    with view("trace") as page:
-        items = trace(page, answer)
-        marked = page.locator(".traced [role=button]")
-        assert "".join(marked.all_inner_texts()).strip().startswith(words[0])
-        assert page.locator(".traced").inner_text() == answer
-        marked.first.focus()
-        page.keyboard.press("Enter")
-        place = int(marked.first.get_attribute("title").split()[1]) - 1
-        assert page.evaluate("document.activeElement.id") == f"match-{place}"
-        items.first.locator("summary").click()
-        conversation = items.first.locator(".messages")
-        conversation.get_by_text(QUESTION).wait_for()
-        assert conversation.locator("mark").inner_text() in answer
-        items.first.get_by_role("link", name="http://host.example/0").click()
-        page.locator(".facts").get_by_text("http://host.example/0").wait_for()
-        assert "a.warc.gz" in page.locator(".facts").inner_text()
-
-
-def test_words_from_a_tool_are_told_apart(view):
-    answer = f"{TEXTS[3]} The keeper counted exactly ninety gulls."
-    with view("trace", expected_errors=["400"]) as page:
-        items = trace(page, answer, f"{TEXTS[3][:40]} - the keeper counted exactly ninety gulls")
-        assert items.count() and "also in a tool" not in items.first.inner_text()
-        from_tool = "".join(page.locator(".traced .from-tool").all_inner_texts())
-        assert "keeper counted exactly ninety gulls" in from_tool and TEXTS[3][-20:] not in from_tool
-        assert "exactly" in "".join(page.locator(".traced .from-tool:not(.learned)").all_inner_texts())
-        shares = page.locator(".legend li")
-        assert shares.count() == 4 and not shares.nth(2).inner_text().startswith("0 %")
-        page.get_by_label("Answer").fill("  ")
-        button(page, "Trace").click()
-        page.get_by_role("alert").get_by_text("the answer is empty").wait_for()
-
-
-def test_an_answer_is_handed_over_by_the_chat(view, monkeypatch):
-    script_tokens(monkeypatch, [*call_tokens("python", "2+3"), *encode_text(ENCODING, TEXTS[3][:60])])
-    with view("chat") as page:
-        page.get_by_label("Message").fill("Tell me")
-        page.keyboard.press("Enter")
-        button(page, "Regenerate").wait_for()
-        button(page, "Trace").last.click()
-        page.locator(".matches > li").first.wait_for()
-        assert page.url.endswith("#trace") and page.get_by_label("Answer").input_value() == TEXTS[3][:60]
-        assert page.get_by_label("Results of tools").input_value() == "5"
-
-
 # Pipeline
 
 
@@ -185,7 +120,8 @@ def test_assets_are_listed_with_their_state_and_links(view):
         assert "✓ built" in corpus.inner_text() and "cached" in corpus.inner_text()
         link = corpus.get_by_role("link", name="Open in Dagster")
         assert link.get_attribute("href") == "http://dagster.test:3000/assets/clean_corpus"
-        other = page.locator("#asset-rlhf_checkpoint").inner_text()
+        assert page.get_by_role("link", name="MLflow").get_attribute("href") == "http://mlflow.test:5000"
+        other = page.locator("#asset-tokenizer").inner_text()
         assert "+ not built" in other and "never built" in other
         assert page.locator(".graph .node").count() == page.locator(".asset").count()
         assert page.locator('.edge[data-from="deduplicated_text"][data-to="clean_corpus"]').count() == 1
@@ -195,7 +131,7 @@ def test_assets_are_listed_with_their_state_and_links(view):
 
 def test_reports_are_drawn_without_rights(view):
     with view("pipeline", expected_errors=REFUSED) as page:
-        page.get_by_role("link", name="human_rankings: drawn.html").first.click()
+        page.get_by_role("link", name="corpus_report: report.html").first.click()
         page.frame_locator("iframe").get_by_text("All is well").wait_for()
         color = page.frame_locator("iframe").locator("p").evaluate("node => getComputedStyle(node).color")
         assert color == "rgb(1, 2, 3)" and page.locator("iframe").get_attribute("sandbox") == ""
@@ -204,7 +140,30 @@ def test_reports_are_drawn_without_rights(view):
         page.locator("iframe").wait_for(state="detached")
 
 
-# All three
+# Tour
+
+
+def test_the_tour_is_taken_step_by_step(view):
+    with view("tour") as page:
+        page.get_by_role("heading", name="1. A page as the crawler received it").wait_for()
+        button(page, "Take this step").click()
+        page.locator(".lines").wait_for()
+        assert "<article>" in page.locator(".lines").inner_text()
+        assert page.evaluate("document.activeElement.textContent") == "Next"
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="2. The text that is left").wait_for()
+        button(page, "Take this step").click()
+        page.get_by_text("The corpus of this crawl has 7 pages").wait_for()
+        button(page, "Next").click()
+        page.get_by_text("Left out: tokenizer is not built").wait_for()
+        assert button(page, "Take this step").count() == 0
+        assert page.locator(".steps .taken").count() == 2
+        page.locator(".steps button").first.click()
+        assert "<article>" in page.locator(".lines").inner_text()
+        assert not serious_faults(page)
+
+
+# Data and Pipeline
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 SHOWN = {  # what is waited for, by address
@@ -233,6 +192,3 @@ def test_views_have_no_serious_accessibility_fault_and_fit_on_a_phone(view, sche
         page.get_by_text("1 documents").last.wait_for()
         page.locator(".cards a").click()
         check("document", "iframe")
-        page.evaluate("location.hash = '#trace'")
-        trace(page, TEXTS[0], TEXTS[0][:50])
-        check("trace", ".matches > li")

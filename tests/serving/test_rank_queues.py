@@ -19,6 +19,7 @@ from llm_assets.serving.errors import ApiError
 from llm_assets.serving.explorer import reading
 from llm_assets.serving.explorer.rank_queues import RankQueues
 from llm_assets.serving.explorer.reading import Reader
+from llm_assets.serving.server import named_checkpoints
 from tests.support.stand_ins import build_all, stand_in
 
 RLHF = "rlhf_checkpoint"
@@ -55,6 +56,9 @@ def test_a_vote_takes_neither_the_model_nor_its_pairs_away(workspace, tmp_path, 
         workspace.resolver().artifact(RLHF, None)
     assert [checkpoints.find(name) for name in names] == folders and checkpoints.names() == [RLHF]
     assert checkpoints.is_stale(RLHF) and queues.open(True) is opened
+    restarted = named_checkpoints(workspace, (RLHF,))
+    assert restarted.find(None) == folders[0] and restarted.is_stale(RLHF)
+    assert RankQueues(workspace, tmp_path).open(True).models == opened.models
     (folders[0][1] / "shape.json").unlink()
     with pytest.raises(ApiError) as error:
         checkpoints.find(RLHF)

@@ -55,7 +55,8 @@ def project(tmp_path_factory):
     write(folder / "warc" / "a.warc.gz", [warc_page("http://host.example/", story(1))])
     (folder / "recipe.py").write_text(RECIPE.format(warc=str(folder / "warc")))
     write_checkpoint(folder / "tiny")
-    vote(folder, "Who came first?")
+    for question in ("Who came first?", "Who came second?"):  # several, so that texts have their plural
+        vote(folder, question)
     return folder
 
 

@@ -43,12 +43,12 @@ TOOLS = {"python": add, "search": lambda query: f"about {query}"}
 
 
 class ModelServer:
-    """A running server. folders: of its checkpoints, by name. service: that it offers."""
+    """A running server. folders: of its checkpoints, by name; the first is the default. service: that it offers."""
 
     def __init__(self, folders, limits=LIMITS, tools=TOOLS, workspace=None, settings=None, **address):
         self.folders = folders
         self.address = Address(port=free_port(), **address)
-        checkpoints = Checkpoints(workspace, folders, next(iter(folders)))
+        checkpoints = Checkpoints(workspace, folders, next(iter(folders), None))
         self.service = open_service(checkpoints, tools, limits, self.address)
         if settings is not None:
             self.service = replace(self.service, settings=settings)
@@ -100,14 +100,14 @@ def model_server(folder, **changes):
         yield server
 
 
-def script_tokens(monkeypatch, script):
-    """Let every sequence sample these tokens, and then the end of the turn.
+def script_tokens(monkeypatch, script, encoding=ENCODING):
+    """Let every sequence sample these tokens, and then the end of the turn. encoding: of the models that are asked.
 
     As when tokens are chosen, each takes a random number, of which there are as many as tokens are allowed.
     """
     import torch
 
-    end = ENCODING.special["<|assistant_end|>"]
+    end = encoding.special["<|assistant_end|>"]
 
     def choose(decoder):
         assert len([row.draw for row in decoder.rows]) == len(decoder.rows)

@@ -27,6 +27,7 @@ def scripted_engine(shape, scripts, monkeypatch):
     return Engine(random_model(shape), ENCODING)
 
 
-def call_tokens(tool, text):
+def call_tokens(tool, text, encoding=ENCODING):
     """A tool call, from its start token to its end token."""
-    return [SPECIAL[f"<|{tool}_start|>"], *encode_text(ENCODING, text), SPECIAL[f"<|{tool}_end|>"]]
+    special = encoding.special
+    return [special[f"<|{tool}_start|>"], *encode_text(encoding, text), special[f"<|{tool}_end|>"]]

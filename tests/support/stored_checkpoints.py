@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from llm_assets.artifacts import Graph, Stage, Store, Workspace, materialize
+from llm_assets.artifacts import Graph, Stage, Workspace, materialize
 from llm_assets.compute import LocalEngine
 from tests.support.model_server import write_checkpoint
 
@@ -32,8 +32,8 @@ def checkpoint_stage(name, inputs=(), is_chat=True):
     return Stage(name, "test", "A tiny checkpoint.", build, "1", config, inputs=inputs)
 
 
-def build_checkpoints(folder, recipe):
-    """A base model and the models that two recipes tune it to, in the store of a folder.
+def build_checkpoints(store, recipe):
+    """A base model and the models that two recipes tune it to, in a store.
 
     Returns the stages. The recipe is one of the two; the other has another seed.
     """
@@ -43,7 +43,7 @@ def build_checkpoints(folder, recipe):
     ]
     for seed in (recipe.finetuning.seed + 1, recipe.finetuning.seed):
         seeded = recipe.replace(finetuning=recipe.finetuning.replace(seed=seed))
-        workspace = Workspace(seeded, Store(folder), Graph(stages), LocalEngine(1))
+        workspace = Workspace(seeded, store, Graph(stages), LocalEngine(1))
         for stage in stages:
             materialize(stage, None, workspace)
     return stages

@@ -8,11 +8,11 @@ from functools import partial
 
 from fastapi import APIRouter, Request
 
-from llm_assets.model.assistant import ASSISTANT
+from llm_assets.model.assistant import is_chat_model
 from llm_assets.preference.arena import ArenaTable, Contestant, OpenComparisons, arena_table
 from llm_assets.preference.ranking_files import ARENA, rankings_file
 
-from ..checkpoints import Checkpoints
+from ..checkpoints import DESCRIPTION, Checkpoints
 from ..errors import ApiError, invalid
 from ..protocol import ServerTool
 from .contestants import ChatAnswer, chat_request, comparison_of, contestant, texts_of
@@ -56,7 +56,8 @@ def _pick(reader: Reader, checkpoints: Checkpoints, names: list[str]) -> tuple[C
     """The two models of these names, or two that can chat, in random order. Raises ApiError."""
     chosen = list(names)
     if not chosen:
-        able = [name for name in checkpoints.names() if (checkpoints.find(name)[1] / ASSISTANT).is_file()]
+        folders = {name: checkpoints.find(name, DESCRIPTION)[1] for name in checkpoints.names()}
+        able = [name for name, folder in folders.items() if is_chat_model(folder)]
         if len(able) < 2:
             raise ApiError(409, f"two models that chat are needed; there are: {', '.join(able) or 'none'}", "not_built")
         chosen = random.SystemRandom().sample(able, 2)

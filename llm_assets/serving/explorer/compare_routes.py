@@ -20,7 +20,7 @@ from llm_assets.release.checkpoint_lineage import (
     stored_checkpoints,
 )
 
-from ..checkpoints import Checkpoints, folder_facts
+from ..checkpoints import DESCRIPTION, Checkpoints, folder_facts
 from ..errors import ApiError
 from .reading import Reader
 
@@ -100,7 +100,7 @@ def _models(reader: Reader, checkpoints: Checkpoints) -> ComparableModels:
 def _lineages(reader: Reader, checkpoints: Checkpoints, names: list[str]) -> LineagesBody:
     rows, artifacts = [], []
     for name in dict.fromkeys(names):
-        _, folder = checkpoints.find(name)
+        _, folder = checkpoints.find(name, DESCRIPTION)
         artifact = None
         if (folder / RECORD).is_file():
             artifact = Artifact(folder, Record.load((folder / RECORD).read_bytes(), str(folder / RECORD)))

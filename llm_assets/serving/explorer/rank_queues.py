@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_assets.artifacts import Record, Workspace
-from llm_assets.artifacts.errors import NotBuilt
 from llm_assets.preference.ranking_files import PairQueue, models_of_pairs, pairs_of, stage_of_pairs
+
+from ..stored_artifacts import current_or_last_built
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,17 @@ class RankQueues:
         self._lock = threading.Lock()
 
     def open(self, adversarial: bool) -> OpenPairs:
-        """The pairs of the recipe's current artifact, or of the last one that was current. Raises NotBuilt.
+        """The pairs of the recipe's artifact, or of the one that was built last. Raises NotBuilt.
 
         A vote makes `rlhf_checkpoint` stale if the recipe reads its file; its other pairs are ranked all the same.
         Those of an artifact that a takedown has removed, or stripped of its texts, are not.
         """
         stage = stage_of_pairs(adversarial)
         with self._lock:
+            artifact, _ = current_or_last_built(self.workspace, stage)
             opened = self._opened.get(stage)
-            try:
-                artifact = self.workspace.resolver().artifact(stage, None)
-            except NotBuilt:
-                stored = [artifact.record for artifact in self.workspace.store.artifacts(stage)]
-                if opened is None or opened.record not in stored:
-                    self._opened.pop(stage, None)
-                    raise
-                return opened
             if opened is None or opened.record != artifact.record:
-                queue, models = PairQueue(pairs_of(artifact), self.folder), models_of_pairs(self.workspace, artifact)
+                models = models_of_pairs(self.workspace.store, artifact)
+                queue = PairQueue(pairs_of(artifact), self.folder)
                 opened = self._opened[stage] = OpenPairs(artifact.record, queue, models)
             return opened

@@ -112,9 +112,8 @@ def _read_files(reader: Reader) -> set[Path]:
 
 
 def _state(reader: Reader, queues: RankQueues, builds: RankingsBuilds) -> RankState:
-    files = ranking_files(reader.settings.data)
-    votes = [journal for journal in journals(reader.settings.data) if journal.path in files]
-    rankings, _, _ = rankings_of_files([], votes)
+    voted = [journal for journal in journals(reader.settings.data) if journal.name.startswith("votes/")]
+    rankings, _, _ = rankings_of_files((), voted)
     counts = Counter(row["labeller"] for row in rankings.values())
     read = _read_files(reader)
     left_out = reader.workspace.graph.left_out(reader.workspace.recipe).get(HUMAN_RANKINGS.name)
@@ -125,7 +124,7 @@ def _state(reader: Reader, queues: RankQueues, builds: RankingsBuilds) -> RankSt
         pairs = 0
     labellers = [
         LabellerBody(labeller=path.stem, file=str(path), rankings=counts[path.stem], is_read=path.resolve() in read)
-        for path in files
+        for path in ranking_files(reader.settings.data)
     ]
     return RankState(
         pairs=pairs,

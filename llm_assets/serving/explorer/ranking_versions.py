@@ -9,8 +9,7 @@ import tempfile
 import threading
 
 from llm_assets.artifacts import Artifact, Workspace
-from llm_assets.preference.human_rankings import HUMAN_RANKINGS, counted_journals
-from llm_assets.preference.journals import unread_votes
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS, waiting_votes
 from llm_assets.settings import Settings
 
 from ..errors import ApiError
@@ -84,15 +83,13 @@ def current_version(reader: Reader, builds: RankingsBuilds) -> RankingsVersion:
     """The last version of `human_rankings` under the recipe, and what the next one would add."""
     workspace = reader.workspace
     artifact = _last_version(workspace)
-    current = counted_journals(workspace.recipe.human_rankings, reader.settings.data)
-    inputs = artifact.record.fields["inputs"] if artifact is not None else {}
     record = artifact.record if artifact is not None else None
     return RankingsVersion(
         identity=record.short_id if record else None,
         rankings=record.stats["rankings"] if record else 0,
         by_people=record.stats["by_people"] if record else 0,
         finished_at=str(record.timings.get("finished_at", ""))[:19] if record else "",
-        unread=unread_votes(current, inputs),
+        unread=waiting_votes(workspace.recipe.human_rankings, reader.settings.data, artifact),
         refusal=_refusal(workspace),
         build=builds.state,
         dagster=f"{reader.settings.dagster_url.rstrip('/')}/assets/{HUMAN_RANKINGS.name}",

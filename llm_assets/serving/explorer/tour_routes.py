@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
-from llm_assets.artifacts.errors import ArtifactError
+from llm_assets.artifacts.errors import RESOLUTION_ERRORS
 from llm_assets.tour import STEPS, TourError, Visit, find_step, take_step
 from llm_assets.tour.visit import NothingToShow
 
@@ -83,7 +83,7 @@ def _steps(reader: Reader) -> TourBody:
 def _missing(visit: Visit, asset: str) -> str:
     try:
         visit.artifact(asset)
-    except (ArtifactError, NothingToShow) as error:
+    except (*RESOLUTION_ERRORS, NothingToShow) as error:
         return str(error)
     return ""
 
@@ -107,6 +107,6 @@ class Walk:
 
 
 def _identity(visit: Visit, asset: str) -> str | None:
-    with contextlib.suppress(ArtifactError, NothingToShow):
+    with contextlib.suppress(*RESOLUTION_ERRORS, NothingToShow):
         return visit.artifact(asset).record.identity
     return None

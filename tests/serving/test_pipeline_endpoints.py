@@ -1,0 +1,124 @@
+"""The endpoints of traces and rankings on what the pipeline's stages built, and every endpoint against its schema."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from llm_assets.artifacts.explain import explain
+from llm_assets.artifacts.tables import read_table
+from tests.support.pipeline_server import pipeline_server
+
+RANKED = 20  # pairs that each of two people ranks
+PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/", "/api/compare/", "/api/tour")
+
+
+@pytest.fixture(scope="module")
+def server(shared_pipeline, tmp_path_factory):
+    with pipeline_server(shared_pipeline[0], tmp_path_factory.mktemp("explored")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def data_folder(environment, server, monkeypatch):
+    """The folder of the server's votes, which are an input of its artifacts."""
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(server.service.settings.data))
+
+
+def get(server, path, **query):
+    return server.get(f"/api/{path}", params=query)
+
+
+def post(server, path, **body):
+    return requests.post(f"{server.url}/api/{path}", json=body, timeout=300)
+
+
+def table(server, asset, name, crawl=None):
+    return read_table(server.service.checkpoints.workspace.resolver().artifact(asset, crawl).table(name))
+
+
+def test_an_answer_is_traced_to_its_pages_and_conversations(server):
+    traced = table(server, "trace_index", "documents")
+    page = table(server, "clean_corpus", "text", "sample").join(traced.select("url"), on="url").row(0, named=True)
+    sentence = max((part for line in page["text"].splitlines() for part in line.split(". ")), key=len)
+    body = post(server, "trace", answer=sentence, messages=[{"role": "tool", "content": page["text"]}]).json()
+    span = body["spans"][0]
+    place = next(place for place in span["pages"] if place["url"] == page["url"])
+    assert (place["warc_file"], place["warc_offset"]) == (page["warc_file"], page["warc_offset"]) and span["from_tool"]
+    number = table(server, "trace_index", "conversations")["conversation"][0]
+    messages = get(server, "trace/conversation", number=number).json()["messages"]
+    body = post(server, "trace", answer=messages[-1]["content"], minimum=1).json()
+    assert number in [place["conversation"] for span in body["spans"] for place in span["conversations"]]
+    assert get(server, "trace/conversation", number=1 << 40).status_code == 404
+    assert post(server, "trace", answer="  ").status_code == 400
+
+
+def test_two_people_at_once_get_different_pairs_and_no_vote_is_lost(server):
+    barrier = threading.Barrier(2)
+    seen = {}
+
+    def rank(labeller):
+        barrier.wait()
+        given = post(server, "rank/next", labeller=labeller).json()["pair"]
+        barrier.wait()
+        seen[labeller] = [given["pair"]]
+        while True:
+            stored = post(server, "rank/votes", labeller=labeller, pair=given["pair"], vote="first")
+            assert stored.status_code == 201
+            if len(seen[labeller]) == RANKED:
+                return
+            given = post(server, "rank/next", labeller=labeller).json()["pair"]
+            seen[labeller].append(given["pair"])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(rank, ("bea", "carl")))
+    assert seen["bea"][0] != seen["carl"][0]
+    assert all(len(set(pairs)) == len(pairs) == RANKED for pairs in seen.values())
+    state = get(server, "rank").json()
+    assert {row["labeller"]: row["rankings"] for row in state["labellers"]} == {"bea": RANKED, "carl": RANKED}
+    both = len({*seen["bea"]} & {*seen["carl"]})  # every fifth pair is ranked by everybody
+    assert 0 < both < RANKED / 2 and state["agreement"]["compared"] == both and state["agreement"]["share"] == 1.0
+    assert state["pairs"] == len(table(server, "response_pairs", "pairs"))
+    assert state["version"]["unread"] == 2 * RANKED and state["version"]["rankings"] > 0
+
+
+def test_a_vote_makes_human_rankings_stale_and_no_model(server):
+    workspace = server.service.checkpoints.workspace
+    pair = post(server, "rank/next", labeller="ann").json()["pair"]
+    stored = post(server, "rank/votes", labeller="ann", pair=pair["pair"], vote="both_bad").json()
+    assert stored["is_read"] and stored["ranking"]["preferred"] == "tie" and stored["ranking"]["both_bad"]
+    (explanation,) = explain(workspace, [("human_rankings", None)])
+    assert explanation.state == "build" and "inputs.votes/ann" in explanation.text()
+    assert get(server, "rank").json()["state"] == "build"
+    assert not any(model["stale"] for model in server.get("/v1/models").json()["data"])
+    assert post(server, "rank/votes", labeller="ann", pair="no such pair", vote="tie").status_code == 404
+
+
+def test_a_file_of_other_lines_keeps_nobody_from_ranking(server):
+    (server.service.settings.data / "rankings" / "notes.jsonl").write_text('{"text": "hello"}\n')
+    state = get(server, "rank")
+    assert (
+        state.status_code == 200
+        and {"notes": 0}.items() <= {row["labeller"]: row["rankings"] for row in state.json()["labellers"]}.items()
+    )
+
+
+def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed (extra test)")
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    names = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
+    schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
+    operations = [result.ok() for result in schema.get_all_operations()]
+    for operation in (item for item in operations if item.path.startswith(PATHS)):
+
+        @given(case=operation.as_strategy())
+        @settings(max_examples=3, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
+        def conforms(case):
+            if "comparisons" in case.path and isinstance(case.body, dict):
+                case.body = {**case.body, "models": [], "max_tokens": 2}
+            response = case.call(base_url=server.url, timeout=120)
+            case.validate_response(response, checks=[getattr(schemathesis.checks, name) for name in names])
+
+        conforms()
