@@ -151,6 +151,12 @@ def measured_rates(workspace: Workspace, crawl: str, fixed: FixedCosts | None = 
     fixed: what does not grow with the crawl, which one crawl does not show; None takes that of the usual rates. Raises
     NotBuilt if an artifact is missing. Those that need a tokenizer may be missing; their rates then are too.
     """
+    sources = workspace.recipe.sources()
+    if crawl not in sources and workspace.store.latest("raw_warc", crawl) is None:
+        known = ", ".join(sorted(sources)) or "none"
+        raise NotBuilt(
+            f"no crawl {crawl!r} is registered; available: {known}; register one with: llm-assets crawls add"
+        )
     if fixed is None:
         fixed = {
             stage.stage: (stage.task.fixed, stage.single.fixed, stage.around.fixed) for stage in usual_rates().stages

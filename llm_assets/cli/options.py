@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +33,16 @@ recipe_option = click.option(
     "laptop@mine, and #seed=2,world=4 for a replica with other seeds on another sample web.  "
     "[default: the variable LLM_ASSETS_RECIPE, or laptop]",
 )
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers to which neither infinity nor NaN belongs, as click has it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, parameter, context)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", parameter, context)
+        return number
 
 
 def sampling_options(max_tokens: int, temperature: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -31,7 +31,7 @@ from llm_assets.training.start import start_folder
 from llm_assets.training.training_run import optimisation
 
 from .crawl_forecast import CORE_HOUR_PRICE, CORES_PER_MACHINE, STORAGE_PRICE, Fleet
-from .options import recipe_option
+from .options import FiniteRange, recipe_option
 from .plan_crawl import GIGABIT, print_crawl_plan
 from .plan_memory import memory_table
 from .plan_stages import Forecast, MachineSpeed, duration, stage_table
@@ -150,7 +150,7 @@ def vocabulary_of(recipe: Recipe) -> int:
 @click.option(
     "--bandwidth",
     default=None,
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     help="With --crawl: Gbit/s of the network between cores, store and Common Crawl, together.  [default: no network, "
     "as on one machine that has the files]",
 )
@@ -166,14 +166,14 @@ def vocabulary_of(recipe: Recipe) -> int:
     "--core-price",
     default=CORE_HOUR_PRICE,
     show_default=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help="With --crawl: dollars per core-hour.",
 )
 @click.option(
     "--storage-price",
     default=STORAGE_PRICE,
     show_default=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help="With --crawl: dollars per GB and month.",
 )
 @recipe_option

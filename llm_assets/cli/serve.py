@@ -17,7 +17,7 @@ from llm_assets.serving.server import (
     uvicorn_server,
 )
 
-from .options import recipe_option
+from .options import FiniteRange, recipe_option
 
 DEFAULTS = Limits()
 GIB = 1 << 30
@@ -49,14 +49,14 @@ GIB = 1 << 30
     "--seconds",
     default=DEFAULTS.seconds,
     show_default=True,
-    type=click.FloatRange(min=0.1),
+    type=FiniteRange(min=0.1),
     help="Longest time of a request, in seconds.",
 )
 @click.option(
     "--memory",
     default=DEFAULTS.memory / GIB,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="GiB of weights that are loaded at a time.",
 )
 @recipe_option

@@ -44,6 +44,7 @@ SHORT_RESULT_CHARACTERS = 400  # a page with a shorter result is read again with
 TITLED_CHARACTERS = 1_500  # a shorter text is kept with the heading that is its title
 HEADING_DISTANCE = 3  # blocks before a short text among which its headings are looked for
 _MIN_SIBLINGS = 3  # of one shape, to be the items of a list
+_LONGEST_TITLE = 2_000  # characters; with the forms of a longer one, memory grows with the square of it
 _TITLE_SEPARATOR = re.compile(r"\s+[|\-–—·•:»«/]+\s+|\s*[|»«]\s*|:\s+")
 
 
@@ -163,7 +164,7 @@ def _without_title(blocks: Blocks, page: Page, selected: list[int], titles: froz
 
 def _title_forms(title: str) -> frozenset[str]:
     """The title, and the title without the site's name before or after it, in small letters."""
-    parts = [part for part in _TITLE_SEPARATOR.split(title) if part]
+    parts = [part for part in _TITLE_SEPARATOR.split(title) if part] if len(title) <= _LONGEST_TITLE else []
     forms = {title.casefold()}
     at = 0
     for part in parts:

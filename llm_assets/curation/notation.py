@@ -34,15 +34,19 @@ _CENTS = re.compile(r"\d\d")
 _TEN = re.compile(r"(?<![\d.,])10$")  # $10^12 is a power
 _DENOMINATOR = re.compile("[/⁄]\x02_\\d")  # after a numerator, as in 3¹/₂
 
-_TEX_ANNOTATION = re.compile(r'<annotation\b[^>]*\bencoding="[^"]*tex[^"]*"[^>]*>(.*?)</annotation', re.I | re.S)
-_ALTERNATIVE = re.compile(r'<math\b[^>]*\balttext="([^"]*)"')
+# An attribute's value may hold "<" and any text. These are possessive and never begin inside a run or a tag that they
+# have passed, so that the time is linear in the formula.
+_ANNOTATION = re.compile(r"<annotation\b([^>]*+)(?:>|\Z)", re.IGNORECASE)
+_TEX_ENCODING = re.compile(r'\bencoding="(?=[^"]*?tex)', re.IGNORECASE)
+_ANNOTATION_END = re.compile("</annotation", re.IGNORECASE)
+_MATH = re.compile(r"<math\b[^>]*+")
 _SOURCE = re.compile(r"<script([^>]*)>(.*?)(?:</script|$)", re.IGNORECASE | re.DOTALL)
-_CDATA = re.compile(r"%?\s*<!\[CDATA\[|%?\s*\]\]>")
+_CDATA = re.compile(r"(?:%|(?<![%\s]))\s*+(?:<!\[CDATA\[|\]\]>)")
 _STYLE = re.compile(r"\{?\\(?:display|text)style(?![a-zA-Z])\s*")
-_MATHML = re.compile(r"<(/?)([\w:-]+)([^<>]*)>|([^<>]+)")
+_MATHML = re.compile(r"<(/?+)([\w:-]++)([^<>]*+)>|([^<>]++)")
 _INVISIBLE = str.maketrans("", "", "\u2061\u2062\u2063\u2064\u200b")
 _ROWS = frozenset(["math", "mrow", "mstyle", "mtd", "msqrt", "mpadded", "menclose"])
-_TIGHT = re.compile(r"([(\[{])\s+|\s+([)\]},;.!])")
+_TIGHT = re.compile(r"([(\[{])\s++|(?<!\s)\s++([)\]},;.!])")
 _FENCE = re.compile(r'\b(open|close)="([^"]*)"')
 
 
@@ -65,13 +69,31 @@ def formula(markup: str) -> str:
     script = _SOURCE.match(markup)
     if script and "mml" not in script[1]:
         return _clean_tex(_CDATA.sub("", script[2]))
-    annotation = _TEX_ANNOTATION.search(markup)
-    if annotation:
-        return _clean_tex(unescape(annotation[1]))
-    alternative = _ALTERNATIVE.search(markup)
-    if alternative and alternative[1].strip():
-        return _clean_tex(unescape(alternative[1]))
+    annotation = _tex_annotation(markup)
+    if annotation is not None:
+        return _clean_tex(unescape(annotation))
+    alternative = _alternative(markup)
+    if alternative.strip():
+        return _clean_tex(unescape(alternative))
     return " ".join(_write_mathml(script[2] if script else markup).split())
+
+
+def _tex_annotation(markup: str) -> str | None:
+    """The content of the first annotation in TeX."""
+    for tag in _ANNOTATION.finditer(markup):
+        if _TEX_ENCODING.search(tag[1]):
+            end = _ANNOTATION_END.search(markup, tag.end())
+            return markup[tag.end() : end.start()] if end else None
+    return None
+
+
+def _alternative(markup: str) -> str:
+    """The attribute alttext of the first `math` element that has one."""
+    for tag in _MATH.finditer(markup):
+        name = markup.rfind(' alttext="', tag.start(), tag.end())
+        if name >= 0:
+            return markup[name:].split('"', 2)[1]
+    return ""
 
 
 def _clean_tex(source: str) -> str:

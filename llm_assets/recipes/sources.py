@@ -104,9 +104,16 @@ class WebCrawl(Frozen):
     @classmethod
     def _http(cls, seeds: tuple[str, ...]) -> tuple[str, ...]:
         for seed in seeds:
-            if not re.match(r"https?://[^/\s]+", seed):
+            if not re.match(r"(?i:https?)://[^/\s]+", seed):
                 raise ValueError(f"seed {seed!r} is not an http(s) URL")
-        return tuple(seed.partition("#")[0] for seed in seeds)  # a fragment is never sent (RFC 9110, section 7.1)
+        # A fragment is never sent (RFC 9110, section 7.1).
+        return tuple(_with_small_scheme(seed.partition("#")[0]) for seed in seeds)
+
+
+def _with_small_scheme(url: str) -> str:
+    """A URL with its scheme in lower case; in either case it is the same URL (RFC 3986, section 3.1)."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme.lower()}{separator}{rest}"
 
 
 def _refuse_parent_folder(snapshot: str) -> str:
@@ -128,7 +135,7 @@ def _url_prefix(text: str) -> str:
 
     Its host is in ASCII, its path percent-encoded (RFC 3986); a fragment is in no captured URL.
     """
-    match = re.fullmatch(r"(https?://)?([^/:@\s]+)(:\d+)?(/.*)", text.strip())
+    match = re.fullmatch(r"((?i:https?)://)?([^/:@\s]+)(:\d+)?(/.*)", text.strip())
     if match is None:
         raise ValueError(
             f"prefix {text!r} must contain the whole host, such as example.org/ or https://example.org/docs/"
@@ -136,7 +143,7 @@ def _url_prefix(text: str) -> str:
     if "#" in match[4]:
         raise ValueError(f"prefix {text!r} has a fragment (#…), which no captured URL has; leave it out")
     path = quote(match[4], safe="%/:?[]@!$&'()*+,;=~")
-    return f"{match[1] or ''}{_host_name(match[2])}{match[3] or ''}{path}"
+    return f"{(match[1] or '').lower()}{_host_name(match[2])}{match[3] or ''}{path}"
 
 
 class CommonCrawl(Frozen):

@@ -19,7 +19,7 @@ import polars as pl
 from llm_assets.compute.compiled import compiled
 from llm_assets.warc import Capture, ContentCodingError, decode_http_body
 
-from .robots_directives import header_directives, meta_directives
+from .robots_directives import header_directives, meta_directives, product_token
 from .urls import split_url
 
 AGENT = "llm-assets"
@@ -31,12 +31,15 @@ _DIRECTIVES = ("noai", "noimageai")
 _MENTIONED = (b"noai", b"noimageai", b"tdm-reservation")
 # Without its end, a comment is the rest of the page, so that the search takes linear time.
 _COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
-_META = re.compile(rb"(?i)<meta\b([^>]{1,2000})>")
-_ATTRIBUTE = re.compile(rb"""([a-zA-Z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
+# No match begins inside another, and no name is searched from its middle: these take linear time too. The second
+# group of an element that never ends is empty.
+_META = re.compile(rb"(?i)<meta\b([^>]*+)(>|\Z)")
+_ATTRIBUTE = re.compile(rb"""(?<![a-zA-Z-])([a-zA-Z-]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""")
+_VALUE_BYTES = 2_000  # of an attribute that are read; html.unescape raises for a number of more than 4,300 digits
 # The uses that training is, by name of the line; the narrower one counts (draft-ietf-aipref-vocab-01, section 4).
 _USES = {"content-signal": ("ai-train",), "content-usage": ("train-genai", "train-ai")}
-_SETTING = re.compile(r"([\w-]+)\s*=\s*([\w-]+)")
-_NO = {"no", "n"}
+_SETTING = re.compile(r"(?<![\w-])([\w-]++)\s*+=\s*+([\w-]++)")
+_YES, _NO = {"yes", "y"}, {"no", "n"}
 
 
 class Signal(NamedTuple):
@@ -85,9 +88,16 @@ def page_signals(capture: Capture) -> list[Signal]:
 
 
 def _training_setting(name: str, uses: str) -> str | None:
-    """What a Content-Signal or Content-Usage says about training, in lower case; None if it says nothing."""
-    settings = dict(_SETTING.findall(uses.lower()))
-    return next((settings[use] for use in _USES[name] if use in settings), None)
+    """What a Content-Signal or Content-Usage says about training, in lower case; None if it says nothing.
+
+    Of contradictory values, an opt-out counts: preferences are combined so (draft-ietf-aipref-vocab). Others than yes
+    and no say nothing.
+    """
+    values: dict[str, str] = {}
+    for use, value in _SETTING.findall(uses.lower()):
+        if value in _NO or (value in _YES and values.get(use) not in _NO):
+            values[use] = value
+    return next((values[use] for use in _USES[name] if use in values), None)
 
 
 def _metas(head: bytes) -> Iterator[tuple[str, str]]:
@@ -98,11 +108,16 @@ def _metas(head: bytes) -> Iterator[tuple[str, str]]:
     if not any(mention in small for mention in _MENTIONED):
         return
     for element in _META.finditer(_COMMENT.sub(b"", head)):
+        if not element[2]:
+            continue
         attributes = {
-            match[1].decode().lower(): html.unescape((match[2] or match[3] or match[4] or b"").decode("latin-1"))
+            match[1].lower(): (match[2] or match[3] or match[4] or b"")[:_VALUE_BYTES]
             for match in _ATTRIBUTE.finditer(element[1])
         }
-        yield attributes.get("name", "").strip().lower(), attributes.get("content", "")
+        name, content = (
+            html.unescape(attributes.get(attribute, b"").decode("latin-1")) for attribute in (b"name", b"content")
+        )
+        yield name.strip().lower(), content
 
 
 @compiled
@@ -128,24 +143,29 @@ def policy_of(url: str) -> str | None:
 
 
 def content_signals(robots_txt: str, agent: str = AGENT) -> list[PathRule]:
-    """The rules about training in the groups of a robots.txt for a crawler: its own, else those for all."""
+    """The rules about training in the groups of a robots.txt for a crawler: its own, else those for all.
+
+    Groups of other crawlers are passed over, so that memory grows with the number of lines alone.
+    """
     rules: dict[str, list[PathRule]] = {}
-    group, in_rules = ["*"], True
+    group, in_rules = {"*"}, True
     for line in robots_txt.splitlines():
         name, colon, value = line.split("#", 1)[0].partition(":")
         name, value = name.strip().lower(), value.strip()
         if name == "user-agent":
-            group = [value.lower()] if in_rules else [*group, value.lower()]
+            token = product_token(value)
+            group = set() if in_rules else group
             in_rules = False
-            for names in group:
-                rules.setdefault(names, [])
+            if token in (agent, "*"):
+                group.add(token)
+                rules.setdefault(token, [])
             continue
         in_rules = in_rules or bool(colon and name)
         if name in _USES:
             path, _, uses = value.partition(" ") if value.startswith(("/", "*")) else ("/", "", value)
-            setting = _training_setting(name, uses)
-            for names in group if setting else []:
-                rules.setdefault(names, []).append(PathRule(path, setting, setting in _NO))
+            setting = _training_setting(name, uses) if group else None
+            for token in group if setting else ():
+                rules.setdefault(token, []).append(PathRule(path, setting, setting in _NO))
     return rules.get(agent, rules.get("*", []))
 
 

@@ -259,7 +259,7 @@ RAW_WARC = Stage(
     "user, or taken from the sample web) or the user's files of texts, and an index of their captures or rows.",
     kinds=("warc", "parquet", "scrapy"),
     build=build_raw_warc,
-    code_version="8",
+    code_version="9",
     config=_config,
     config_per_crawl=True,
     per_crawl=True,

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 
 _PRODUCT = re.compile(r"[A-Za-z_-]+")
+# A crawler's name, with or without a version. The hour of a date, "25 Jun 2025 15:00:00 GMT", is none.
+_CRAWLER = re.compile(r"([a-z_*-]+)(?:/[\w.-]*)?")
 # Directives with a value; any other name before a colon is that of a crawler, to which the directives after it apply.
 _WITH_VALUE = {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
 
@@ -27,8 +29,9 @@ def header_directives(value: str, agents: Iterable[str] | None) -> set[str]:
         applies = True
         for item in line.split(","):
             name, colon, rest = (part.strip() for part in item.partition(":"))
-            if colon and name not in _WITH_VALUE:
-                applies = names is None or name in ("*", "robots") or name in names
+            crawler = _CRAWLER.fullmatch(name) if colon and name not in _WITH_VALUE else None
+            if crawler:
+                applies = names is None or crawler[1] in ("*", "robots") or crawler[1] in names
                 name = rest
             if applies:
                 directives |= _expanded(name)

@@ -75,7 +75,7 @@ def test_the_forecast_of_the_measured_crawl_is_its_record(workspace):
 def test_a_crawl_of_the_snapshot_is_preferred_and_an_unbuilt_one_is_an_error(workspace):
     assert largest_crawl(workspace, SNAPSHOT) == "mine"
     with pytest.raises(NotBuilt, match="crawl other: raw_warc is not built"):
-        measured_rates(workspace, "other")
+        measured_rates(replace(workspace, recipe=Recipe(name="plan", crawls={"other": WarcFiles(path="/x")})), "other")
 
 
 def test_captures_that_an_index_chose_are_no_sample_of_their_snapshot(workspace, monkeypatch):
@@ -236,6 +236,8 @@ def test_the_command_says_where_its_rates_are_from(run):
         (("--crawl", SNAPSHOT, "--device", "cpu", "--processes", "1"), "--device, --processes: of a training run"),
         (("--crawl", SNAPSHOT, "--core-price", "-1"), "-1.0 is not in the range x>=0"),
         (("--crawl", SNAPSHOT, "--storage-price", "-1"), "-1.0 is not in the range x>=0"),
+        (("--crawl", SNAPSHOT, "--core-price", "nan"), "nan is not a finite number"),
+        (("--crawl", SNAPSHOT, "--bandwidth", "inf"), "inf is not a finite number"),
         (("--crawl", SNAPSHOT, "--files", "0"), "0 is not in the range x>=1"),
     ],
 )
@@ -244,5 +246,5 @@ def test_options_that_do_not_go_together_are_an_error(run, words, message):
     assert outcome.exit_code == 2 and message in outcome.output
 
 
-def test_rates_of_a_crawl_that_is_not_built_are_an_error(run):
-    assert "crawl absent: raw_warc is not built" in str(run("--crawl", SNAPSHOT, "--rates", "absent").exception)
+def test_rates_of_a_crawl_that_is_not_registered_are_an_error(run):
+    assert "no crawl 'absent' is registered; available:" in str(run("--crawl", SNAPSHOT, "--rates", "absent").exception)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from llm_assets.curation.encoding import BodyError
 from llm_assets.curation.extraction import extract
+from llm_assets.curation.main_content import _title_forms
 from llm_assets.recipes import Extraction
 
 LONG = 3 * (
@@ -94,6 +95,12 @@ def test_headings_that_the_title_contains_stay():
     body = f"<article><h1>Houses of Rome</h1><h2>Uses</h2>{paragraphs}<h2>Rome</h2>{paragraphs}</article>"
     lines = extract(page(body, "Houses of Rome - a guide")).text.splitlines()
     assert lines[0] == "Uses" and lines[4] == "Rome" and len(lines) == 8
+
+
+def test_a_title_of_very_many_parts_has_one_form():
+    """Each part has two forms, each nearly as long as the title: together 40 GB."""
+    title = "a | " * 100_000
+    assert _title_forms(title) == {title}
 
 
 def test_a_short_page_keeps_its_title():
@@ -245,6 +252,7 @@ def test_hostile_pages_are_bounded_in_work_and_memory(case):
     script = f"""
         import resource
         from llm_assets.curation.extraction import extract
+from llm_assets.curation.main_content import _title_forms
         from llm_assets.curation.encoding import BodyError
         html = {HOSTILE[case]}
         resource.setrlimit(resource.RLIMIT_CPU, (30, 30))

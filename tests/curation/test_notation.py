@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.curation.extraction import extract
-from llm_assets.curation.notation import write_out
+from llm_assets.curation.notation import formula, write_out
 
 TEX = '<annotation encoding="application/x-tex">x^2</annotation>'
 MATHML = f"<math><semantics><mrow><msup><mi>x</mi><mn>2</mn></msup></mrow>{TEX}</semantics></math>"
@@ -144,3 +144,19 @@ def test_the_annotation_of_a_ruby_is_parted_from_its_base(markup, text):
 @given(st.text(alphabet="\x02\x03$=^_na1<>&/ m.", max_size=30))
 def test_any_marks_are_written_out(text):
     assert "\x03" not in write_out(text)
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<math>" + "<annotation " * 100_000,
+        '<math a="' + "<math " * 200_000 + '"></math>',
+        '<math><mi a="<' + "a" * 300_000 + '<">x</mi></math>',
+        "<math><mi>a" + " " * 300_000 + "b</mi></math>",
+        '<script type="math/tex">a' + " " * 300_000 + "b</script>",
+    ],
+    ids=["annotations", "elements", "name", "spaces", "spaces of TeX"],
+)
+def test_a_hostile_formula_is_read_in_linear_time(markup):
+    """With backtracking, each takes from minutes to hours."""
+    assert len(formula(markup)) < len(markup)

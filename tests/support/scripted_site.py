@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from llm_assets.recipes import WebCrawl
+from llm_assets.warc import read_captures
+from llm_assets.web.crawler import CrawlJob, crawl
+from llm_assets.web.crawler.spool import failures
 
 from .small_site import CLOCK
 
@@ -22,6 +26,15 @@ def html(body: bytes, **headers: str) -> Answer:
 
 def redirect(target: str, status: int = 301) -> Answer:
     return status, {"Location": target}, b""
+
+
+def run(folder: Path, source: WebCrawl, earlier: Iterable[str] = ()) -> tuple[dict[str, int], dict[str, str]]:
+    """The captures without those of robots.txt, and the failures: {URL: status}, {URL: reason}."""
+    files = crawl(CrawlJob("test", source, folder, tuple(earlier)), lambda pages, queued: None)
+    captures = [capture for file in files for capture in read_captures(file)]
+    assert len({capture.url for capture in captures}) == len(captures)
+    pages = {capture.url: capture.status for capture in captures if not capture.url.endswith("/robots.txt")}
+    return pages, {row["url"]: row["reason"] for row in failures(folder / "spool").to_dicts()}
 
 
 class ScriptedSite(ThreadingHTTPServer):

@@ -13,26 +13,18 @@ from llm_assets.recipes import Recipe, WebCrawl
 from llm_assets.warc import read_captures
 from llm_assets.web.crawler import CrawlJob, crawl
 from llm_assets.web.crawler.plan import write_earlier
+from llm_assets.web.crawler.robots import robots_parser
 from llm_assets.web.crawler.scope import CrawlScope
 from llm_assets.web.crawler.spool import failures
 from llm_assets.web.raw_warc import RAW_WARC
 from llm_assets.web.retry_after import retry_after
 from llm_assets.web.robots_directives import header_directives, meta_directives, product_token
 from tests.support.corpus import corpus_workspace
-from tests.support.scripted_site import CLOSED, HTML, ScriptedSite, html, redirect
+from tests.support.scripted_site import CLOSED, HTML, ScriptedSite, html, redirect, run
 from tests.support.small_site import links
 
 A = "http://a.example"
 WWW = "http://www.a.example"
-
-
-def run(folder, source, earlier=()):
-    """The captures without those of robots.txt, and the failures: {URL: status}, {URL: reason}."""
-    files = crawl(CrawlJob("test", source, folder, tuple(earlier)), lambda pages, queued: None)
-    captures = [capture for file in files for capture in read_captures(file)]
-    assert len({capture.url for capture in captures}) == len(captures)
-    pages = {capture.url: capture.status for capture in captures if not capture.url.endswith("/robots.txt")}
-    return pages, {row["url"]: row["reason"] for row in failures(folder / "spool").to_dicts()}
 
 
 # Redirected seeds
@@ -54,33 +46,6 @@ def test_a_seed_without_www_is_followed_from_www_and_over_several_redirects(tmp_
     }
     pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{WWW}/"))
     assert pages == {f"{WWW}/": 302, f"{WWW}:8080/": 307, f"{A}/home": 200, f"{A}/x": 200} and failed == {}
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        html(f"<meta http-equiv=Refresh content='0; URL={WWW}/home#top'>".encode()),
-        html(f"<META content=\"3;'{WWW}/home'\" HTTP-EQUIV='refresh'>".encode()),
-        html(b"<p>moved", Refresh=f"0.5, {WWW}/home"),
-    ],
-    ids=["meta", "quoted", "header"],
-)
-def test_a_seed_that_refreshes_to_www_is_crawled_there(tmp_path, answer):
-    """HTML standard, "shared declarative refresh steps": browsers show the other page."""
-    site = ScriptedSite({f"{A}/": answer, f"{WWW}/home": html(links("/x")), f"{WWW}/x": html(b"<p>x")})
-    pages, failed = run(tmp_path, site.crawl(f"{A}/"))
-    assert pages == {f"{A}/": 200, f"{WWW}/home": 200, f"{WWW}/x": 200} and failed == {}
-
-
-def test_a_refresh_to_another_host_is_recorded_and_one_of_the_page_itself_or_without_scripts_is_none(tmp_path):
-    answers = {
-        f"{A}/": html(b"<meta http-equiv=refresh content='60'>" + links("/a", "/b", "/c")),
-        f"{A}/c": html(b"<meta http-equiv=refresh content='300; url='>"),
-        f"{A}/a": html(b"<noscript><meta http-equiv=refresh content='0;url=/no-scripts'></noscript>"),
-        f"{A}/b": html(b"<meta http-equiv=refresh content='0;url=http://b.example/'>"),
-    }
-    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/"))
-    assert set(pages) == set(answers) and failed == {"http://b.example/": "out_of_scope"}
 
 
 def test_a_seed_that_redirects_to_another_host_is_not_followed_and_the_crawl_says_so(tmp_path):
@@ -267,6 +232,16 @@ def test_links_of_a_page_that_asks_not_to_follow_them_are_not_followed(tmp_path,
     assert (f"{A}/a" in pages) is followed
 
 
+def test_a_seed_has_its_scheme_in_lower_case():
+    assert WebCrawl(seeds=("HTTP://A.example/X",)).seeds == ("http://A.example/X",)
+
+
+def test_a_group_of_robots_txt_for_a_version_of_the_crawler_is_one_for_the_crawler():
+    """RFC 9309, section 2.2.1: the product token counts."""
+    rules = robots_parser("User-agent: LLM-assets/1.0 (+x)\r\nDisallow: /private\r\n\r\nUser-agent: *\r\nAllow: /\r\n")
+    assert not rules.can_fetch(f"{A}/private", "llm-assets") and rules.can_fetch(f"{A}/x", "llm-assets")
+
+
 def test_directives_and_product_tokens():
     assert header_directives("noai, otherbot: noimageai", None) == {"noai", "noimageai"}
     assert meta_directives("None; NOAI") == {"noindex", "nofollow", "noai"}
@@ -331,17 +306,6 @@ def test_a_retry_after_that_says_nothing_is_passed_over(value):
 def urlset(*urls, tag="urlset", entry="url"):
     entries = "".join(f"<{entry}><loc>{url}</loc></{entry}>" for url in urls)
     return f'<?xml version="1.0"?><{tag} xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{entries}</{tag}>'.encode()
-
-
-def test_a_depth_of_0_is_the_seeds_and_what_they_refresh_to(tmp_path):
-    answers = {
-        f"{A}/": html(b"<meta http-equiv=refresh content='0; url=/home'>" + links("/a")),
-        f"{A}/home": html(links("/b")),
-        f"{A}/a": html(b"<p>a"),
-        f"{A}/b": html(b"<p>b"),
-    }
-    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/", max_depth=0))
-    assert set(pages) == {f"{A}/", f"{A}/home"} and failed == {}
 
 
 XML = {"Content-Type": "application/xml"}

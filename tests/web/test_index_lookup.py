@@ -181,6 +181,7 @@ def test_a_record_that_is_listed_twice_is_found_once(tmp_path):
     ("prefix", "as_in_the_index"),
     [
         ("https://Example.org/Über uns/ü%41", "https://example.org/%C3%9Cber%20uns/%C3%BC%41"),
+        ("HTTP://Example.ORG/A", "http://example.org/A"),
         ("bücher.example/?q=ä&x=[1]", "xn--bcher-kva.example/?q=%C3%A4&x=[1]"),
     ],
 )

@@ -1,6 +1,7 @@
 """Opt-out signals: found in headers, elements and policies of sites, recorded for each capture, and obeyed."""
 
 import time
+import tracemalloc
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -47,6 +48,12 @@ NOAI = [("noai", "meta", True)]
             [("noai", "header", True), ("noimageai", "header", True)],
         ),
         (b"<p>", {"X_Robots_Tag": "otherbot: noai"}, []),
+        (
+            b"<p>",
+            {"X_Robots_Tag": "unavailable_after: Wed, 25 Jun 2025 15:00:00 GMT, noai"},
+            [("noai", "header", True)],
+        ),
+        (b"<p>", {"X_Robots_Tag": "otherbot/2.1: noai, llm-assets/1.0: noimageai"}, [("noimageai", "header", True)]),
         (b"<p>", {"X_Robots_Tag": "noindex"}, []),
         (b"<meta name=robots content=noai>", {}, NOAI),
         (b"<META CONTENT='noai, noimageai' NAME=\"Robots\" />", {}, [*NOAI, ("noimageai", "meta", True)]),
@@ -57,6 +64,8 @@ NOAI = [("noai", "meta", True)]
         (b"<p>", {"TDM_Reservation": "0"}, [("tdm_reservation", "header", False)]),
         (b"<p>", {"Content_Usage": "search=y, train-ai=n"}, [("ai_train", "header", True)]),
         (b"<p>", {"Content_Signal": "search=no, ai-train=yes"}, [("ai_train", "header", False)]),
+        (b"<p>", {"Content_Signal": "ai-train=no, ai-train=yes"}, [("ai_train", "header", True)]),
+        (b"<p>", {"Content_Signal": "ai-train=perhaps"}, []),
         (b"<meta name='tdm-reservation' content='1'>", {}, [("tdm_reservation", "meta", True)]),
         (
             b"<meta name='tdm-reservation' content='0'>",
@@ -82,7 +91,12 @@ def test_the_signals_of_a_page(tmp_path, body, headers, expected):
         ("User-agent: *\nContent-Signal: search = yes; ai-train = no\n", [PathRule("/", "no", True)]),
         ("User-agent: *\nContent-Usage: train-ai=n\n", [PathRule("/", "n", True)]),
         ("User-agent: *\nContent-Usage: train-ai=y, train-genai=n\n", [PathRule("/", "n", True)]),
+        ("User-agent: *\nContent-Usage: train-genai=perhaps, train-ai=n\n", [PathRule("/", "n", True)]),
         ("User-agent: otherbot\nContent-Signal: ai-train=no\n", []),
+        (
+            "User-agent: *\nContent-Signal: ai-train=yes\n\nUser-agent: LLM-assets/1.0\nContent-Signal: ai-train=no\n",
+            [PathRule("/", "no", True)],
+        ),
         (
             "User-agent: a\nUser-agent: LLM-assets\nDisallow: /x\nContent-Signal: ai-train=no\n",
             [PathRule("/", "no", True)],
@@ -247,6 +261,45 @@ def test_comments_without_an_end_are_searched_in_linear_time(tmp_path):
     began = time.process_time()
     assert signals_of(tmp_path, b"<p>noai</p>" + b"<!--" * 100_000 + b'<meta name="robots" content="noai">') == []
     assert time.process_time() - began < 3
+
+
+def test_of_contradictory_lines_the_opt_out_counts():
+    rules = content_signals("User-agent: *\nContent-Signal: ai-train=no\nContent-Signal: ai-train=yes\n")
+    assert rule_for(rules, URL).opts_out
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 500_000, "a " * 250_000, "a=" + " " * 500_000, "ai-train" + " " * 500_000], ids=lambda text: text[:4]
+)
+def test_settings_are_read_in_linear_time(text):
+    """Searched from each of its letters, a word of 500,000 takes an hour."""
+    assert content_signals(f"User-agent: *\nContent-Signal: {text}") == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"<meta " * 160_000, b"<meta " + b"a" * 1_000_000, b"<meta a='" + b"a" * 1_000_000], ids=lambda t: t[-2:]
+)
+def test_elements_without_an_end_are_no_elements_and_are_read_in_linear_time(tmp_path, text):
+    """Each is in the first mebibyte of a page that mentions noai."""
+    assert signals_of(tmp_path, b"<meta name=robots content=noai>" + text) == NOAI
+
+
+def test_an_attribute_of_many_digits_is_no_error(tmp_path):
+    """html.unescape raises for a reference to a character by a number of more than 4,300 digits."""
+    text = b"<meta name=robots content='noai &#" + b"9" * 10_000 + b"'>"
+    assert signals_of(tmp_path, text) == NOAI
+
+
+def test_groups_of_other_crawlers_take_no_memory():
+    """Each crawler's own copy of each rule took a gigabyte."""
+    robots = "".join(f"User-agent: bot{number}\n" for number in range(3_000))
+    robots += "User-agent: *\n" + "Content-Signal: ai-train=no\n" * 3_000
+    tracemalloc.start()
+    try:
+        assert len(content_signals(robots)) == 3_000
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_tdmrep_file_that_is_nested_too_deep_has_no_rules():

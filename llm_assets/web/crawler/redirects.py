@@ -8,15 +8,18 @@ from urllib.parse import urljoin
 from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import HtmlResponse, Request, Response
+from scrapy.spidermiddlewares.depth import DepthMiddleware
 
 from ..urls import without_fragment
 
 REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 # HTML standard, "shared declarative refresh steps": seconds, and the URL to load then, with or without "url=".
+# Possessive, so that the match takes linear time: with backtracking, 40,000 digits and points took a minute.
 _REFRESH = re.compile(
-    r"""\s*(?:\d+[\d.]*|[\d.]+)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?+(?:"([^"]*)|'([^']*)|([^"'\s].*|))""",
+    r"""\s*+[\d.]++(?:\s*+[;,]\s*+|\s++)(?:url\s*+=\s*+)?+(?:"([^"]*+)|'([^']*+)|([^"'\s].*+|))""",
     re.IGNORECASE | re.DOTALL,
 )
+_REFRESH_CHARACTERS = 10_000  # of a refresh; no URL that servers answer is as long
 _REFRESHES = (
     "//meta[not(ancestor::noscript or ancestor::template)]"
     "[translate(@http-equiv, 'REFSH', 'refsh') = 'refresh']/@content"
@@ -51,14 +54,27 @@ class FragmentlessRedirects(RedirectMiddleware):
         return response
 
 
+class RefreshDepth(DepthMiddleware):
+    """Scrapy's middleware, to which a refresh is a link: its target has the depth of the page that it replaces."""
+
+    def get_processed_request(self, request: Request, response: Response | None) -> Request | None:
+        processed = super().get_processed_request(request, response)
+        if processed is not None and response is not None and "redirect_urls" in processed.meta:
+            processed.meta["depth"] -= 1
+            processed.priority += self.prio
+        return processed
+
+
 def refresh_target(response: HtmlResponse) -> str | None:
     """The URL that a page's ``Refresh`` header or meta element loads in its place, without its fragment.
 
-    None where there is none, or only the page itself. Raises ValueError for one that cannot be read.
+    None where there is none, or only the page itself. Raises ValueError for one that cannot be read, or is too long.
     """
     contents = [value.decode("latin-1") for value in response.headers.getlist("Refresh")]
     for content in [*contents, *response.xpath(_REFRESHES).getall()]:
-        if match := _REFRESH.match(content):
+        if match := _REFRESH.match(content, 0, _REFRESH_CHARACTERS):
+            if len(content) > _REFRESH_CHARACTERS:
+                raise ValueError(f"it has {len(content):,} characters, more than {_REFRESH_CHARACTERS:,}")
             target = without_fragment(response.urljoin(next(filter(None, match.groups()), "").strip()))
             return target if target != response.url else None
     return None

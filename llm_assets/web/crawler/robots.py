@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ _ROBOTS_BYTES = 8 << 20
 _PRIORITY = 1_000  # before all pages
 # Failures that concern the whole host, so that they say more than that its robots.txt cannot be read.
 _HOST_FAILURES = {"dns", "private_address", "opted_out", "retry_after"}
+_VERSIONED_GROUP = re.compile(r"(?im)^([ \t]*+user-agent[ \t]*+:[ \t]*+[a-z_-]++)/[^\r\n#]*+")
 DEFAULT_SITEMAP = "default"  # value of SITEMAP: /sitemap.xml, which robots.txt may replace by others
 
 
@@ -104,8 +106,14 @@ class RobotsMiddleware:
             return RobotRules(refusal=ForbiddenByRobots(f"robots.txt cannot be read (status {response.status})"))
         if not 200 <= response.status < 300:
             return RobotRules()
-        parser = Protego.parse(response.body.decode("utf-8-sig", "ignore"))
+        parser = robots_parser(response.body.decode("utf-8-sig", "ignore"))
         delay = parser.crawl_delay(self.user_agent)
         if delay and self.source.obey_robots:
             self.crawler.spider.crawl_delays[host_of(origin)] = min(float(delay), MAX_CRAWL_DELAY)
         return RobotRules(parser)
+
+
+def robots_parser(text: str) -> Protego:
+    """The rules of a robots.txt. A group for ``name/1.0`` is one for ``name``: Protego compares the whole value, RFC
+    9309, section 2.2.1, the product token."""
+    return Protego.parse(_VERSIONED_GROUP.sub(r"\1", text))

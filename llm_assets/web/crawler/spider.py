@@ -20,7 +20,7 @@ from ..opt_out_signals import TDMREP_JSON
 from ..robots_directives import header_directives, meta_directives, product_token
 from ..urls import origin_of, without_fragment
 from .plan import CrawlPlan
-from .redirects import FragmentlessRedirects, refresh_target
+from .redirects import FragmentlessRedirects, RefreshDepth, refresh_target
 from .robots import DEFAULT_SITEMAP, RobotsMiddleware, SitemapsElsewhere
 from .scope import (
     OPTIONAL,
@@ -37,7 +37,7 @@ from .sitemaps import read_sitemap
 from .spool import Spool
 from .store import MIN_DELAY, RETRIED_STATUSES, StoreMiddleware
 
-_BASE = re.compile(r"(?i)<base\b[^>]{0,2000}>")
+_BASE = re.compile(r"(?i)<base\b[^>]*+(?:>|\Z)")  # an element without an end is the rest of the page: linear time
 MAX_SITEMAP_DEPTH = 3  # of sitemap indexes that name others
 
 
@@ -90,14 +90,24 @@ class WebSpider(scrapy.Spider):
                 self.waiting[url] = min(depth, self.waiting.get(url, depth))
 
     def _refresh(self, response: HtmlResponse) -> Iterator[Request]:
-        """The request for what a page loads in its place, which is a redirect as one with status 301 is."""
+        """The request for what a page loads in its place, which is a redirect as one with status 301 is.
+
+        Refreshes and other redirects in a row count together, up to Scrapy's limit.
+        """
         try:
             target = refresh_target(response)
-            if target is not None:
-                meta = {"redirect_urls": [response.url]}
-                if SEED in response.meta:
-                    meta[SEED] = response.meta[SEED]
-                yield Request(target, errback=self.failed, meta=meta)
+            if target is None:
+                return
+            redirects = response.meta.get("redirect_times", 0) + 1
+            if redirects > self.settings.getint("REDIRECT_MAX_TIMES"):
+                detail = f"a refresh of {response.url}, the last of too many in a row"
+                self.spool.fail(target, "redirects", detail)
+                return
+            urls = [*response.meta.get("redirect_urls", []), response.url]
+            meta = {"redirect_times": redirects, "redirect_urls": urls}
+            if SEED in response.meta:
+                meta[SEED] = response.meta[SEED]
+            yield Request(target, errback=self.failed, meta=meta)
         except ValueError as error:
             self.spool.fail(response.url, "other", f"its refresh leads to no URL: {error}")
 
@@ -201,7 +211,7 @@ def settings(plan: CrawlPlan) -> dict[str, Any]:
         "DOWNLOAD_FAIL_ON_DATALOSS": True,
         "RETRY_TIMES": source.retries,
         "RETRY_HTTP_CODES": sorted(RETRIED_STATUSES),
-        "DEPTH_LIMIT": 0,  # none: to Scrapy a refresh is a link, and a limit of 0 is none; `parse` has its own
+        "DEPTH_LIMIT": 0,  # none, and it has no way to follow no links; `parse` has its own
         "DEPTH_PRIORITY": 1,
         "SCHEDULER_DISK_QUEUE": "scrapy.squeues.PickleFifoDiskQueue",
         "SCHEDULER_MEMORY_QUEUE": "scrapy.squeues.FifoMemoryQueue",
@@ -211,6 +221,7 @@ def settings(plan: CrawlPlan) -> dict[str, Any]:
         "METAREFRESH_ENABLED": False,
         "LOG_LEVEL": "WARNING",
         "TWISTED_DNS_RESOLVER": "scrapy.resolver.CachingThreadedResolver" if any_address else public_only,
+        "SPIDER_MIDDLEWARES": {"scrapy.spidermiddlewares.depth.DepthMiddleware": None, RefreshDepth: 900},
         "DOWNLOADER_MIDDLEWARES": {
             ScopeMiddleware: 50,
             RobotsMiddleware: 100,
