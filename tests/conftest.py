@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
 
+from tests.support.crawler_forks import ForkedCrawler
 from tests.support.isolation import isolate
 from tests.support.shared_folders import file_times, shared_folder
 
@@ -88,6 +92,18 @@ def pytest_collection_modifyitems(items):
         if item.module.__name__ in places:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: places.get(item.module.__name__, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_crawlers():
+    """Crawls of the test process fork their crawlers from one that has imported Scrapy."""
+    if sys.platform != "linux":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        processes = SimpleNamespace(Popen=ForkedCrawler, PIPE=subprocess.PIPE)
+        monkeypatch.setattr("llm_assets.web.crawler.launch.subprocess", processes)
+        yield
 
 
 @pytest.fixture(autouse=True)

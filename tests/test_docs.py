@@ -1,5 +1,6 @@
 """The README and the documentation: links, files, generated pages, recipes and commands are right."""
 
+import functools
 import re
 import shlex
 import subprocess
@@ -19,13 +20,13 @@ from llm_assets.cli import cli
 from llm_assets.compute.launch import TORCHRUN
 from llm_assets.evaluation.checking import CHECKERS
 from llm_assets.evaluation.problems import FAMILIES
-from llm_assets.graph import GRAPH
+from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import Recipe, chat, gpu, laptop, load_recipe
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.settings import PROJECT
 from llm_assets.tour import STEPS
 from tests.support.commands import command_here
-from tests.support.small_recipe import recipe_file
+from tests.support.small_recipe import DEFAULT_STAGES, recipe_file
 from tests.support.warcs import page, story, write
 
 README, TUTORIAL = PROJECT / "README.md", PROJECT / "docs" / "tutorial.md"
@@ -34,7 +35,9 @@ FOLDERS = ("llm_assets", "resources", "sql", "tests", "benchmarks", "docs")
 # Files that commands write, and modules that a guide tells the reader to write.
 WRITTEN_BY_READERS = ("benchmarks/latest.json",)
 
-HAND_WRITTEN = [path for path in PAGES if path not in pages()]
+GENERATED = tuple(pages())
+HAND_WRITTEN = [path for path in PAGES if path not in GENERATED]
+generated_pages = functools.cache(pages)  # to write all of them takes as long as 50 tests of this module
 
 
 def for_each(paths: list[Path]) -> pytest.MarkDecorator:
@@ -120,9 +123,9 @@ def test_the_readme_is_at_most_150_lines_long():
     assert len(README.read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
 def test_generated_pages_are_fresh(path):
-    assert path.read_text() == pages()[path], f"{path.name} is stale; run: make docs"
+    assert path.read_text() == generated_pages()[path], f"{path.name} is stale; run: make docs"
 
 
 # Recipes
@@ -353,6 +356,16 @@ def test_commands_that_are_not_run_are_still_in_the_documentation():
     assert NOT_RUN.keys() <= set(readers_commands())
 
 
+def check_model_of_one_crawl(reference: str, output: str) -> None:
+    """A run for a crawl built everything up to the export from this crawl alone, and printed how to name the model."""
+    assert f"llm-assets chat --recipe {reference}" in output
+    resolver = open_workspace(reference).resolver()
+    for stage in DEFAULT_STAGES:
+        record = resolver.artifact(stage.name, "mine" if stage.per_crawl else None).record
+        assert [key for key in record.fields["inputs"] if "/" in key and not key.endswith("/mine")] == []
+    assert resolver.artifact("model_export", None).record.files
+
+
 @pytest.mark.slow
 def test_the_commands_of_the_tutorial_and_the_readme_run(tmp_path, monkeypatch):
     """In their order, on a small sample web and a small model, in a folder that begins empty."""
@@ -373,6 +386,8 @@ def test_the_commands_of_the_tutorial_and_the_readme_run(tmp_path, monkeypatch):
         if words[0] == "run":
             done = command_here(tmp_path, *words)
             assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            if words[1:] == ["--crawl", "mine"]:
+                check_model_of_one_crawl(f"{tmp_path}/recipe.py:mine@mine", done.stdout)
         else:
             result = CliRunner().invoke(cli, words, input="")
             assert result.exit_code == 0, f"{line}\n{result.output[-3000:]}\n{result.exception!r}"

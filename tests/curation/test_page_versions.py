@@ -1,7 +1,5 @@
 """Pages over time: every state, clocks, moves and returns, each with WARC files written for it."""
 
-import shutil
-
 import polars as pl
 import pytest
 
@@ -26,11 +24,17 @@ def moved(url=URL, to="http://host.example/new", status="301 Moved Permanently")
     return page(url, b"", status, [("Content-Type", "text/html"), ("Location", to)])
 
 
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory):
+    """The store of all tests that give none: most of them begin with the same crawl."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.fixture
-def versions(tmp_path):
+def versions(tmp_path, shared_store):
     """A function from crawls (lists of records, oldest first) to the versions of URL, and of all pages."""
 
-    def build(*crawls, **fields):
+    def build(*crawls, store=shared_store, **fields):
         sources = {}
         for number, records in enumerate(crawls):
             day = f"2026-10-{number + 1:02d}T06:00:00Z"
@@ -41,7 +45,7 @@ def versions(tmp_path):
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(b"".join(members([record[:4]], kind=kind, date=date)))
             sources[f"c{number}"] = WarcFiles(path=str(tmp_path / f"c{number}"))
-        workspace = corpus_workspace(Recipe(name="t", crawls=sources, **fields), tmp_path / "store")
+        workspace = corpus_workspace(Recipe(name="t", crawls=sources, **fields), store)
         artifacts = build_corpus(workspace)
         report = workspace.resolver().resolve("corpus_report", None)
         table = pl.concat([pl.read_parquet(path) for path in artifacts["page_versions"].table("versions")])
@@ -62,8 +66,7 @@ def test_versions_are_written_as_they_are_read(versions, monkeypatch, tmp_path):
     crawls = ([*pages[:5], page(URL, story(20))], [*pages, page(URL, story(21))], pages[:2])
     table, current = versions(*crawls)
     monkeypatch.setattr(page_versions, "INDEX_ROWS", 2)
-    shutil.rmtree(tmp_path / "store")
-    again, current_again = versions(*crawls)
+    again, current_again = versions(*crawls, store=tmp_path / "store")
     assert again.equals(table) and current_again.equals(current) and len(table) == 9
     assert table.group_by("crawl").len().sort("crawl").rows() == [("c0", 6), ("c1", 3)]
 

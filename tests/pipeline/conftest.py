@@ -82,7 +82,7 @@ def shared_recrawl_project(tmp_path_factory):
         recipe_file(
             folder / "recipe.py",
             '{"site": SampleWeb(scale=0.05)}',
-            'recrawls=(Recrawl(prefix="site", cron="0 0 * * 1", source=SampleWeb(scale=0.3, day=2)),),',
+            'recrawls=(Recrawl(prefix="site", cron="0 0 * * 1", source=SampleWeb(scale=0.05, day=2)),),',
         )
         monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{folder}/recipe.py:mine")
         build(load_recipe(), [GRAPH[name] for name in crawl_assets(GRAPH)], ("site",))

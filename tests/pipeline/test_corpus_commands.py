@@ -1,6 +1,7 @@
 """`llm-assets corpus`: answers that a person can act on, and clear errors."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from llm_assets.recipes import WarcFiles, load_recipe
 from llm_assets.settings import load_settings
 from llm_assets.web.crawls import open_registry
 from tests.support.building import build
+from tests.support.isolation import isolate
 from tests.support.small_recipe import CORPUS, recipe_file, warc_sources
 from tests.support.warcs import page, story, write
 
@@ -20,14 +22,15 @@ THIN = (
 )
 
 
-@pytest.fixture
-def corpus(tmp_path, monkeypatch):
-    """A function that runs `llm-assets corpus` on a built crawl and returns its output, or with `fails` its error."""
+@pytest.fixture(scope="module")
+def shared_corpus(tmp_path_factory):
+    """A folder with a recipe of one crawl that is built up to its report."""
+    folder = tmp_path_factory.mktemp("corpus")
     contact = story(2).replace(
         b"<article>", b"<article><p>Please write to the harbour office at harbour@mail.example for more.</p>"
     )
     write(
-        tmp_path / "warc" / "a.warc.gz",
+        folder / "warc" / "a.warc.gz",
         [
             page("http://www.host.example/", story(0)),
             page("http://host.example/copy/of/it", story(0)),
@@ -36,9 +39,19 @@ def corpus(tmp_path, monkeypatch):
             page("http://host.example/lost", b"x", "404 Not Found"),
         ],
     )
-    recipe_file(tmp_path / "recipe.py", warc_sources(tmp_path / "warc"))
+    recipe_file(folder / "recipe.py", warc_sources(folder / "warc"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        isolate(monkeypatch, folder / "data")
+        monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{folder}/recipe.py:mine")
+        build(load_recipe(), CORPUS)
+    return folder
+
+
+@pytest.fixture
+def corpus(shared_corpus, tmp_path, monkeypatch):
+    """A function that runs `llm-assets corpus` on a copy of it and returns its output, or with `fails` its error."""
+    shutil.copytree(shared_corpus, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
-    build(load_recipe(), CORPUS)
 
     def run(*words, fails=False):
         done = CliRunner().invoke(cli, ["corpus", *words])

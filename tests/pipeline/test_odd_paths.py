@@ -4,6 +4,7 @@ import pytest
 
 from llm_assets.artifacts.tables import read_table
 from tests.support.crawl_builds import build_crawl, warc_crawl
+from tests.support.isolation import isolate
 from tests.support.warcs import page, story, write
 
 # ``crawl[1]`` as a pattern is ``crawl1``. The files must neither be confused nor be missing.
@@ -24,14 +25,21 @@ def contents(artifacts):
     }
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The archives, built with the data in a folder of a plain name."""
+    folder = tmp_path_factory.mktemp("plain")
+    write_archives(folder / "archives")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        isolate(monkeypatch, folder / "data")
+        return build_crawl(warc_crawl(folder / "archives"))
+
+
 @pytest.mark.parametrize("folder", ["a [b]/url=zzz/50%? #1 {x}", "crawl=old/rule=x/*", "it's/[!a]"])
-def test_the_folder_of_the_data_changes_no_row_and_no_identity(tmp_path, monkeypatch, folder):
+def test_the_folder_of_the_data_changes_no_row_and_no_identity(tmp_path, monkeypatch, plain, folder):
     write_archives(tmp_path / "archives")
-    built = []
-    for data in (tmp_path / "plain", tmp_path / folder):
-        monkeypatch.setenv("LLM_ASSETS_DATA", str(data))
-        built.append(build_crawl(warc_crawl(tmp_path / "archives"), workers=1))
-    plain, odd = built
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / folder))
+    odd = build_crawl(warc_crawl(tmp_path / "archives"))
     assert contents(odd) == contents(plain)
     urls = read_table(odd["extracted_text"].table("text"))["url"].to_list()
     assert sorted(urls) == sorted(f"http://host{number}.example/{i}" for number in range(3) for i in range(3))
@@ -39,5 +47,5 @@ def test_the_folder_of_the_data_changes_no_row_and_no_identity(tmp_path, monkeyp
 
 def test_archives_lie_in_a_folder_of_any_name(tmp_path):
     write_archives(tmp_path / "a [b]" / "url=zzz")
-    artifacts = build_crawl(warc_crawl(tmp_path / "a [b]" / "url=zzz"), workers=1)
+    artifacts = build_crawl(warc_crawl(tmp_path / "a [b]" / "url=zzz"))
     assert artifacts["raw_warc"].record.rows["captures"] == 4 * len(NAMES)

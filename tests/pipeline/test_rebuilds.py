@@ -112,14 +112,18 @@ def test_a_second_crawl_builds_its_own_partition_and_is_deduplicated_against_the
     assert build_crawl(separate, "c-2")["clean_corpus"].record.rows["text"] == 3
 
 
+# Builds in forks, which import nothing again: each is killed in a stage that the arguments name, and the last is not.
 BUILD_EVERYTHING = """
+import os
+import signal
 import sys
 from llm_assets.artifacts import materialize
 from llm_assets.compute import LocalEngine
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import Recipe, WarcFiles
-if __name__ == "__main__":
-    workspace = open_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=sys.argv[1])}, SETTINGS))
+
+def build(folder):
+    workspace = open_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=folder)}, SETTINGS))
     workspace.engine = LocalEngine(1)
     for stage in GRAPH:
         if stage.name in GRAPH.left_out(workspace.recipe):
@@ -127,6 +131,25 @@ if __name__ == "__main__":
         listeners = [lambda event: print(event.kind, stage.name, flush=True)]
         outcome = materialize(stage, "c" if stage.per_crawl else None, workspace, listeners)
         print("done", stage.name, outcome.artifact.data_version, flush=True)
+
+def build_until(stage, folder):
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os.dup2(writing, 1)
+        build(folder)
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as lines:
+        assert any(line.split()[:2] == ["started", stage] for line in lines), stage
+        os.kill(process, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+
+if __name__ == "__main__":
+    folder, *killed_stages = sys.argv[1:]
+    for stage in killed_stages:
+        build_until(stage, folder)
+    build(folder)
 """.replace("SETTINGS", SMALL_SOURCE)
 KILLED_STAGES = (
     "text_statistics",
@@ -147,15 +170,10 @@ def test_builds_that_are_killed_in_stage_after_stage_end_with_the_same_bytes(tmp
         pages = [page(f"http://host{i}.example/{j}", story(10 * i + j % 4)) for j in range(6)]
         write(tmp_path / "warc" / f"{i}.warc.gz", pages)
     (tmp_path / "build.py").write_text(BUILD_EVERYTHING)
-    words = [sys.executable, "build.py", "warc"]
-    options = {"cwd": tmp_path, "env": environment_for(tmp_path / "data"), "text": True}
-    for stage in KILLED_STAGES:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, **options)
-        assert any(line.split()[:2] == ["started", stage] for line in process.stdout)
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    done = subprocess.run(words, capture_output=True, check=True, **options)
+    words = [sys.executable, "build.py", "warc", *KILLED_STAGES]
+    environment = environment_for(tmp_path / "data")
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     versions = {line.split()[1]: line.split()[2] for line in done.stdout.splitlines() if line.startswith("done")}
     monkeypatch.setenv("LLM_ASSETS_STORE", str(tmp_path / "uninterrupted"))
     uninterrupted = build_crawl(warc_crawl(tmp_path / "warc", **SMALL), stages=STAGES)

@@ -64,10 +64,14 @@ def kill_crawl(crawl, project):
 
 
 def test_the_week_after_a_killed_crawl_continues_the_last_built_one(recrawl_project, instance):
-    defs = definitions()
-    (request,) = tick(defs, instance, 2).run_requests
+    recipe = recrawl_project / "recipe.py"
+    small = recipe.read_text()
+    recipe.write_text(small.replace("scale=0.05, day=2", "scale=0.3, day=2"))  # takes long enough to be killed
+    (request,) = tick(definitions(), instance, 2).run_requests
     assert request.partition_key == "site-2026-11-02"
     kill_crawl(request.partition_key, recrawl_project)
+    recipe.write_text(small)
+    defs = definitions()
     (request,) = tick(defs, instance, 9).run_requests
     assert registered() == {"site-2026-11-02": "site", "site-2026-11-09": "site"}
     crawl = defs.resolve_job_def("crawl")
@@ -183,8 +187,6 @@ def refresh_request(run, instance):
 
 
 def test_registered_crawls_that_never_ran_are_skipped_and_reported(recrawl_project, instance):
-    recipe = recrawl_project / "recipe.py"
-    recipe.write_text(recipe.read_text().replace("scale=0.3", "scale=0.05"))
     defs = definitions()
     crawl = defs.resolve_job_def("crawl")
     instance.add_dynamic_partitions("crawl", ["site"])

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from llm_assets.graph import GRAPH
 from resources.jobs import crawl_assets
 from tests.support.commands import command, command_here, dagster_dev, dagster_materialize
@@ -10,14 +12,17 @@ from tests.support.small_recipe import recipe_file, warc_sources
 TO_BASE_MODEL = "*base_checkpoint,*corpus_report"
 
 
-def register_more(project):
-    """Register the first WARC file of the project once more, as the crawl `more`."""
-    return command_here(project, "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
+@pytest.fixture
+def register_more(shared_run_project, run_project):
+    """A function that registers eight more pages as the crawl `more`."""
+    return lambda: command_here(run_project, "crawls", "add", "more", "--warc", str(shared_run_project / "warc" / "d"))
 
 
-def read_all_registered(project):
-    """Let the recipe read every registered crawl."""
-    recipe_file(project / "recipe.py", warc_sources(project / "warc"), 'registered_crawls="all",')
+@pytest.fixture
+def read_all_registered(shared_run_project, run_project):
+    """The recipe reads every registered crawl."""
+    sources = warc_sources(shared_run_project / "warc" / "c")
+    recipe_file(run_project / "recipe.py", sources, 'registered_crawls="all",')
 
 
 BAD_CRAWLS = [
@@ -41,56 +46,58 @@ BAD_CRAWLS = [
 ]
 
 
-def test_crawls_are_registered_once_and_wrong_ones_are_clear_errors(project):
-    added = register_more(project)
+def test_crawls_are_registered_once_and_wrong_ones_are_clear_errors(run_project, register_more):
+    added = register_more()
     assert added.returncode == 0 and "registered more" in added.stdout, added.stderr
-    assert "already registered" in register_more(project).stdout
-    ran = command_here(project, "run", "--crawl", "more", "--select", "*extracted_text")
+    assert "already registered" in register_more().stdout
+    ran = command_here(run_project, "run", "--crawl", "more", "--select", "*extracted_text")
     assert ran.returncode == 0 and "extracted_text/more" in ran.stdout
-    listed = command_here(project, "crawls", "list").stdout
+    listed = command_here(run_project, "crawls", "list").stdout
     assert "more" in listed and "warc_files" in listed
     for words, message in BAD_CRAWLS:
-        refused = command_here(project, "crawls", "add", *words)
+        refused = command_here(run_project, "crawls", "add", *words)
         assert refused.returncode != 0 and message in refused.stderr, (words, refused.stderr)
         assert "Traceback" not in refused.stderr, (words, refused.stderr)
-    unknown = command_here(project, "run", "--crawl", "never")
+    unknown = command_here(run_project, "run", "--crawl", "never")
     assert unknown.returncode == 1 and "no crawl 'never'" in unknown.stderr
 
 
-def test_cross_crawl_artifacts_are_built_once_from_all_crawls(project):
+@pytest.mark.usefixtures("read_all_registered")
+def test_cross_crawl_artifacts_are_built_once_from_all_crawls(run_project, register_more):
     """The recipe reads registered crawls; one that is not built is a warning and stops nothing."""
-    read_all_registered(project)
-    register_more(project)
+    register_more()
     select = ("--select", TO_BASE_MODEL)
-    single = command_here(project, "run", "--crawl", "c", *select)
+    single = command_here(run_project, "run", "--crawl", "c", "--select", "*corpus_report")
     assert single.returncode == 0, single.stdout + single.stderr
     assert "page_versions: warning: without more: in the recipe, but not built" in single.stdout
     assert "✗ page_versions: every_crawl_is_built: made from c; not built: more" in single.stdout
-    assert "corpus_report: corpus_not_empty: 10 pages" in single.stdout
-    both = command_here(project, "run", *select)
+    assert "corpus_report: corpus_not_empty: 8 pages" in single.stdout
+    both = command_here(run_project, "run", *select)
     assert both.returncode == 0, both.stdout + both.stderr
     assert both.stdout.count("corpus_report: started") == 1
-    assert "corpus_report: corpus_not_empty: 10 pages" in both.stdout
+    assert "corpus_report: corpus_not_empty: 16 pages" in both.stdout
     assert both.stdout.count("base_checkpoint: started") == 1 and "warning" not in both.stdout
     assert "✓ page_versions: every_crawl_is_built: made from c, more" in both.stdout
-    again = command_here(project, "run", *select)
+    again = command_here(run_project, "run", *select)
     assert "0 built" in again.stdout
 
 
-def test_a_registered_crawl_that_the_recipe_does_not_read_can_be_built(project):
-    register_more(project)
-    ran = command_here(project, "run", "--crawl", "more", "--select", "*clean_corpus")
+def test_a_registered_crawl_that_the_recipe_does_not_read_can_be_built(run_project, register_more):
+    register_more()
+    ran = command_here(run_project, "run", "--crawl", "more", "--select", "*clean_corpus")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "clean_corpus/more" in ran.stdout
-    report = command_here(project, "run", "--select", "*corpus_report")
-    assert "corpus_report: corpus_not_empty: 10 pages" in report.stdout
+    report = command_here(run_project, "run", "--select", "*corpus_report")
+    assert "corpus_report: corpus_not_empty: 8 pages" in report.stdout
 
 
-def test_one_dagster_command_builds_several_crawls(project):
-    read_all_registered(project)
-    register_more(project)
-    command_here(project, "setup")
-    done = dagster_materialize(project, TO_BASE_MODEL, "--partition-range", "more...c")
+@pytest.mark.usefixtures("read_all_registered")
+def test_one_dagster_command_builds_several_crawls(run_project, register_more):
+    register_more()
+    recipe = run_project / "recipe.py"
+    recipe.write_text(recipe.read_text().replace("'vocabulary': 360", "'vocabulary': 380"))  # no shards are built yet
+    command_here(run_project, "setup")
+    done = dagster_materialize(run_project, TO_BASE_MODEL, "--partition-range", "c...more")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("token_shards/c: finished") == done.stderr.count("token_shards/more: finished") == 1
     assert done.stderr.count("base_checkpoint: finished") == 1

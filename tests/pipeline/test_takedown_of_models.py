@@ -22,19 +22,19 @@ from tests.support.takedown_corpus import (
     write_crawl,
     write_project,
 )
-from tests.support.warcs import page, write
+from tests.support.warcs import page, story, write
 
 WANTED = ("--select", "*sft_checkpoint,*base_evaluation,*corpus_report,trace_index", "--plain")
 MODELS = ("base_checkpoint", "sft_checkpoint")
 
 
 def build_project(project):
-    """A sample web and a crawl of files, built up to the SFT model; one more clean corpus by another recipe."""
+    """Two crawls of files, built up to the SFT model; one more clean corpus of the second by another recipe."""
+    write(project / "others" / "0.warc.gz", [page(f"http://others.example/{n}", story(200 + n)) for n in range(8)])
     write_crawl(project / "warc")
     files = f"WarcFiles(path={str(project / 'warc')!r}, copy_files=True)"
-    sources = f'{{"sample": SampleWeb(scale=0.05), "files": {files}}}'
-    further = 'search_only_hosts=("quietarchive.example",), report=recipes.Report(samples=100),'
-    recipe_file(project / "recipe.py", sources, further)
+    sources = f'{{"others": WarcFiles(path={str(project / "others")!r}), "files": {files}}}'
+    recipe_file(project / "recipe.py", sources, "report=recipes.Report(samples=100),")
     recipe_file(project / "other.py", sources, "personal_data=recipes.PersonalData(max_density=9.0),")
     other = ("--select", "*clean_corpus", "--crawl", "files", "--recipe", f"{project}/other.py:mine", "--plain")
     for words in (WANTED, other):

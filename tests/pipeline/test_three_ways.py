@@ -11,7 +11,7 @@ import pytest
 
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import make_web
-from tests.support.commands import command, dagster_dev, dagster_materialize
+from tests.support.commands import command_here, dagster_dev, dagster_materialize
 from tests.support.small_recipe import DEFAULT_STAGES, STAGES, recipe_file
 from tests.support.warcs import page, story, write
 
@@ -37,7 +37,7 @@ def record_of_run(project, asset, run):
 
 def test_dagsters_command_line_builds_every_asset_in_a_fresh_folder(tmp_path):
     recipe_file(tmp_path / "recipe.py", f'{{"sample": {SAMPLE}}}', HELD_OUT)
-    assert command(tmp_path, "llm-assets", "setup").returncode == 0
+    assert command_here(tmp_path, "setup").returncode == 0
     done = dagster_materialize(tmp_path, "*", "--partition", "sample")
     assert done.returncode == 0, done.stderr[-5000:]
     assert {asset: list(records(tmp_path, asset)) for asset in ASSETS} == {
@@ -64,7 +64,7 @@ def ui(tmp_path):
         Recrawl(prefix="last", {every_minute}, source=WarcFiles(path={str(tmp_path / "last")!r}), model="retrain"),
     ),"""
     recipe_file(tmp_path / "recipe.py", sources, HELD_OUT + recrawls)
-    assert command(tmp_path, "llm-assets", "setup").returncode == 0
+    assert command_here(tmp_path, "setup").returncode == 0
     with dagster_dev(tmp_path) as server:
         yield tmp_path, server
 

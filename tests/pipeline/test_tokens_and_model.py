@@ -35,8 +35,8 @@ def shards_match_corpus(recipe, changed=None):
     return check(recipe, "token_shards", "shards_match_corpus", "c", changed)
 
 
-def test_shards_hold_the_texts_of_the_corpus(tmp_path):
-    recipe = warc_recipe(tmp_path, token_shards=TokenShards(shard_tokens=1024, validation_share=0.2))
+def test_shards_hold_the_texts_of_the_corpus(base_recipe):
+    recipe = base_recipe.replace(token_shards=TokenShards(shard_tokens=1024, validation_share=0.2))
     shards, corpus, tokenizer = shards_of(build(recipe, TOKENS))
     index, outcome = documents(shards), shards_match_corpus(recipe)
     assert outcome.passed and outcome.numbers["documents"] == len(index)
@@ -53,14 +53,13 @@ def test_shards_hold_the_texts_of_the_corpus(tmp_path):
     assert encoding.dtype.__name__ == "uint16"
 
 
-def test_a_token_that_changed_on_disk_is_found(tmp_path):
-    recipe = warc_recipe(tmp_path)
-    shards, _, _ = shards_of(build(recipe, TOKENS))
+def test_a_token_that_changed_on_disk_is_found(base_recipe):
+    shards, _, _ = shards_of(build(base_recipe, TOKENS))
     path = shards.path / "train-00000.npy"
     data = bytearray(path.read_bytes())
     data[-2] ^= 1
     path.write_bytes(data)
-    outcome = shards_match_corpus(recipe, shards)
+    outcome = shards_match_corpus(base_recipe, shards)
     assert not outcome.passed and "decodes to another text" in outcome.summary
 
 
@@ -73,9 +72,9 @@ def test_one_worker_and_two_write_the_same_tokens(tmp_path, monkeypatch):
     assert versions[0] == versions[1]
 
 
-def test_another_crawl_moves_no_page_between_the_splits(tmp_path):
+def test_another_crawl_moves_no_page_between_the_splits(base_recipe, tmp_path):
     write(tmp_path / "more" / "a.warc.gz", [page(f"http://host0.example/{i}", story(500 + i)) for i in range(10)])
-    single = warc_recipe(tmp_path, tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
+    single = base_recipe.replace(tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
     both = single.replace(crawls={**single.crawls, "d": WarcFiles(path=str(tmp_path / "more"))})
     first, second = build(single, TOKENS), build(both, TOKENS, crawls=("c", "d"))
     for key in ("tokenizer", "token_shards/c"):
@@ -86,11 +85,11 @@ def test_another_crawl_moves_no_page_between_the_splits(tmp_path):
     assert len(common) == 10 and all(splits[0][url] == splits[1][url] for url in common)
 
 
-def test_a_published_encoding_replaces_the_trained_one(tmp_path, shared_data):
+def test_a_published_encoding_replaces_the_trained_one(base_recipe, shared_data):
     folder = shared_data / "tokenizers"
     named = PublishedEncoding(name="cl100k_base", ranks=str(folder / "cl100k_base.tiktoken"))
     other = PublishedEncoding(name="gpt2", ranks=str(folder / "r50k_base.tiktoken"))
-    recipe = warc_recipe(tmp_path, tokenizer=Tokenizer(encoding=named, compare=(other,)))
+    recipe = base_recipe.replace(tokenizer=Tokenizer(encoding=named, compare=(other,)))
     _, _, tokenizer = shards_of(build(recipe, TOKENS))
     assert shards_match_corpus(recipe).passed and Encoding.load(tokenizer.path).dtype.__name__ == "uint32"
     compared = dict(pl.read_parquet(tokenizer.table("compression")).select("encoding", "bytes_per_token").iter_rows())
@@ -98,24 +97,24 @@ def test_a_published_encoding_replaces_the_trained_one(tmp_path, shared_data):
     assert compared["raw bytes"] == 1.0 and 4 < compared["cl100k_base"] < 6
 
 
-def test_a_vocabulary_too_large_for_the_corpus_is_an_error(tmp_path):
+def test_a_vocabulary_too_large_for_the_corpus_is_an_error(base_recipe):
     message = r"tokenizer\.vocabulary 60,000: the corpus supports only [\d,]+; lower it, or add crawls"
     with pytest.raises(TokenizerError, match=message):
-        build(warc_recipe(tmp_path, tokenizer=Tokenizer(vocabulary=60_000)), TOKENS)
+        build(base_recipe.replace(tokenizer=Tokenizer(vocabulary=60_000)), TOKENS)
 
 
-def test_a_corpus_smaller_than_one_batch_is_an_error(tmp_path):
+def test_a_corpus_smaller_than_one_batch_is_an_error(base_recipe):
     pretraining = Pretraining(tokens=2_000_000, batch_tokens=1 << 20, compute=Compute(device="cpu"))
-    recipe = warc_recipe(tmp_path, pretraining=pretraining)
+    recipe = base_recipe.replace(pretraining=pretraining)
     message = "tokens to train on, fewer than one batch of 1,048,480; lower pretraining.batch_tokens"
     with pytest.raises(PretrainingError, match=rf"the corpus has [\d,]+ {re.escape(message)}"):
         build(recipe, [*TOKENS, GRAPH["base_checkpoint"]])
 
 
-def test_training_can_continue_an_earlier_model_on_a_new_crawl(tmp_path):
+def test_training_can_continue_an_earlier_model_on_a_new_crawl(base_recipe, tmp_path):
     write(tmp_path / "more" / "a.warc.gz", [page(f"http://other.example/{i}", story(500 + i)) for i in range(10)])
     stages = [*TOKENS, GRAPH["base_checkpoint"]]
-    single = warc_recipe(tmp_path, tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
+    single = base_recipe.replace(tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
     first = build(single, stages)["base_checkpoint"]
     continued = single.replace(
         crawls={**single.crawls, "d": WarcFiles(path=str(tmp_path / "more"))},
@@ -132,8 +131,8 @@ def test_training_can_continue_an_earlier_model_on_a_new_crawl(tmp_path):
         build(lost, stages, crawls=("c", "d"))
 
 
-def test_the_evaluation_names_the_pages_behind_its_numbers(tmp_path):
-    artifacts = build(warc_recipe(tmp_path), stages=[*TOKENS, GRAPH["base_checkpoint"], GRAPH["base_evaluation"]])
+def test_the_evaluation_names_the_pages_behind_its_numbers(base_recipe):
+    artifacts = build(base_recipe, stages=[*TOKENS, GRAPH["base_checkpoint"], GRAPH["base_evaluation"]])
     evaluation, corpus, shards = artifacts["base_evaluation"], artifacts["clean_corpus/c"], artifacts["token_shards/c"]
     pages = {row["url"]: row for path in corpus.table("text") for row in pl.read_parquet(path).to_dicts()}
     splits = dict(documents(shards).select("url", "split").iter_rows())
@@ -160,9 +159,9 @@ def test_an_impossible_shape_is_an_error_before_anything_runs():
         Model(depth=1, width=48, heads=3, kv_heads=2).shape(360)
 
 
-def test_commands_that_complete_text_and_plan_a_training(tmp_path, monkeypatch):
-    artifacts = build(warc_recipe(tmp_path), stages=[*TOKENS, GRAPH["base_checkpoint"]])
-    recipe_file(tmp_path / "recipe.py", warc_sources(tmp_path / "warc"))
+def test_commands_that_complete_text_and_plan_a_training(base_recipe, tmp_path, monkeypatch):
+    artifacts = build(base_recipe, stages=[*TOKENS, GRAPH["base_checkpoint"]])
+    recipe_file(tmp_path / "recipe.py", warc_sources(base_recipe.crawls["c"].path))
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
 
     def run(*words, fails=False):

@@ -18,7 +18,7 @@ def warc_crawl(path, **fields) -> Recipe:
     return Recipe(name="t", crawls={"c": WarcFiles(path=str(path))}, **fields)
 
 
-def build_crawl(recipe, crawl="c", workers=2, stages=CORPUS):
+def build_crawl(recipe, crawl="c", workers=1, stages=CORPUS):
     """Build the stages for one crawl; the artifacts by asset name.
 
     Asserts that captures = kept + rejected, page by page, and that every table fits its schema.

@@ -48,7 +48,7 @@ class FileServer(ThreadingHTTPServer):
         return None
 
     def __enter__(self) -> FileServer:
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -17,6 +17,7 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -194,7 +195,17 @@ class NativeCompose:
             assert code in (None, 0), self.log(name).read_text()[-3000:]
             return code == 0
         assert code is None, f"{name} has ended: {self.log(name).read_text()[-3000:]}"
-        return self.is_healthy(name)
+        return self._listens(name) and self.is_healthy(name)
+
+    def _listens(self, name: str) -> bool:
+        """Whether the port that the service's command names, if any, is open. A check would start a process."""
+        words = self.services[name]["command"]
+        if "--port" not in words:
+            return True
+        port = int(words[words.index("--port") + 1])
+        with contextlib.suppress(OSError), socket.create_connection((self.address(name), port), timeout=1):
+            return True
+        return False
 
     @contextlib.contextmanager
     def postgres(self) -> Iterator[None]:

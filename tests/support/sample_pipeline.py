@@ -82,7 +82,7 @@ class SamplePipeline:
 def build_sample_pipeline() -> SamplePipeline:
     """Build every stage of the recipe in the store of the environment, or find it built there."""
     recipe = sample_recipe()
-    return SamplePipeline(recipe, build(recipe, STAGES, crawls=("sample",), workers=2))
+    return SamplePipeline(recipe, build(recipe, STAGES, crawls=("sample",)))
 
 
 def missing_assets(recipe: Recipe) -> set[str]:

@@ -23,7 +23,7 @@ def serve_site(bodies: dict[str, bytes], host: str = HOST, robots: str | None = 
     }
     web = Web(make_web(1, 0.05).world, pages, {host: robots} if robots else {}, (f"http://{host}/",), [], CLOCK)
     server = SampleWebServer(web)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
 

@@ -2,14 +2,14 @@
 
 import random
 import signal
-import subprocess
+import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.compute.launch import JobFailed, run_job, subprocess_launcher
 from llm_assets.model.checkpoint import steps_saved
 from llm_assets.model.shape import Adapters, ModelShape
 from llm_assets.pretraining.jobs import PretrainingJob
@@ -130,16 +130,39 @@ def whole_and_killed(module, job, folder, saving, between):
     return whole, killed, events
 
 
+class _MomentReached(BaseException):
+    """Interrupts the main thread while it waits for a process, as Ctrl-C does."""
+
+
 def killer(folder, moment):
-    """A launcher that kills the process (SIGKILL) once `moment(folder)` is true."""
+    """A launcher that kills the process (SIGKILL) once `moment(folder)` is true.
+
+    It is started as jobs are: where they are forked, the tests that kill need not import torch each time.
+    """
 
     def launch(command, environment):
-        with subprocess.Popen(command, env=environment) as process:
-            while process.poll() is None:
+        main_thread, ended = threading.get_ident(), threading.Event()
+
+        def watch():
+            while not ended.is_set():
                 if moment(folder):
-                    process.send_signal(signal.SIGKILL)
-                    return process.wait()
+                    signal.pthread_kill(main_thread, signal.SIGUSR1)
+                    return
                 time.sleep(0.001)
-            return process.returncode
+
+        def interrupt(*_):
+            raise _MomentReached
+
+        previous_handler = signal.signal(signal.SIGUSR1, interrupt)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            return subprocess_launcher(command, environment)
+        except _MomentReached:  # the launcher has killed the process
+            return -signal.SIGKILL
+        finally:
+            ended.set()
+            watcher.join()
+            signal.signal(signal.SIGUSR1, previous_handler)
 
     return launch
