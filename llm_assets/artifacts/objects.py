@@ -46,6 +46,7 @@ _LOST_CONNECTION = re.compile(
 _CLOCK = ".clock"
 _DELETED_AT_ONCE = 1000  # objects, the most of one request
 _LISTED_AT_ONCE = 1000
+_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
 _DELETIONS = 16  # requests at a time, where each removes one object
 # Environment variables of obstore that name another server than the provider's.
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT")
@@ -112,7 +113,7 @@ class _Failure:
             return "the credentials have expired: renew them, then run again"
         if self.code in _SKEWED:
             return "the clock of this machine differs from the store's: correct it, then run again"
-        if self.code in ("NoSuchBucket", "ContainerNotFound"):
+        if self.code in _NO_BUCKET:
             return "create the bucket, or correct LLM_ASSETS_STORE"
         if self.status in ("401", "403"):
             return "check the credentials and what they allow, then run again"
@@ -208,9 +209,9 @@ class ObjectStore:
         return items
 
     def delete(self, keys: Iterable[str], require: Callable[[], None] = lambda: None) -> None:
-        """Remove objects, a thousand by request. Those that do not exist are skipped.
+        """Remove objects. Those that do not exist are skipped. S3 removes a thousand by request, other stores one.
 
-        require: is called before each request; what it raises ends the deletion.
+        require: is called before each thousand; what it raises ends the deletion.
         """
         remaining = list(keys)
         for start in range(0, len(remaining), _DELETED_AT_ONCE):
@@ -228,8 +229,12 @@ class ObjectStore:
     def _delete_if_there(self, key: str) -> None:
         import obstore
 
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self._request("delete", key, lambda client: obstore.delete(client, key))
+        except FileNotFoundError as error:
+            failure = _Failure.of(error)
+            if failure.code in _NO_BUCKET:
+                raise self._error("delete", key, failure, 1) from error
 
     def upload(self, file: Path, key: str) -> None:
         """Write a file, in parts if it is large. It becomes visible when it is whole."""

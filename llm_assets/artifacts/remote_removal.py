@@ -3,8 +3,8 @@
 One artifact alone takes some 20 requests. In a batch, one listing shows the claims on all of its artifacts, and a
 request removes a thousand objects, so that each takes four to five. Batches follow the order of identities, in which
 claims are listed, so that a listing shows few others. The rules are those of a single deletion (`lease`):
-whoever deletes holds the claim on the artifact, renews it, and looks before each request whether it is still the
-highest.
+whoever deletes holds the claim on the artifact, renews it, and looks before each thousand objects whether it is still
+the highest. Other stores than S3 take a request for each object.
 """
 
 from __future__ import annotations

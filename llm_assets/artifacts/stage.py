@@ -372,7 +372,7 @@ class Resolver:
         """The newest artifact of an input that differs from what would be built only in inputs that have grown.
 
         A vote during a run must not end it, and one after it must not hide the models that it built. An artifact with
-        votes that no longer count is not used.
+        an input that no longer counts, as when the recipe counts no votes, is not used.
         """
         grows = upstream.stage.grows
         if grows is None or upstream.identity is None:

@@ -227,7 +227,7 @@ SFT_EVALUATION = Stage(
     kinds=("pytorch", "html"),
     build=build_sft_evaluation,
     config=sft_evaluation_config,
-    code_version="6",
+    code_version="7",
     inputs=(
         "sft_checkpoint",
         "ablation_checkpoint",

@@ -86,7 +86,7 @@ DPO_EVALUATION = Stage(
     kinds=("pytorch", "parquet"),
     build=build_dpo_evaluation,
     config=lambda recipe, crawl: DpoEvaluationConfig(asking=asking(recipe), device=recipe.sft_evaluation.device),
-    code_version="2",
+    code_version="3",
     inputs=(
         DPO_CHECKPOINT.name,
         "practice_problems",

@@ -5,6 +5,7 @@ At laptop scale a simulated labeller stands in for people; its rankings are mark
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,8 +67,8 @@ def rankings_of_files(
 ) -> tuple[dict[RankingKey, dict[str, Any]], list[dict[str, Any]], int]:
     """Rankings of files and of votes, the rejected rows, and how many another one of the same labeller replaced.
 
-    A labeller who ranks a pair again has changed their mind: the later ranking counts, by its time, or if either has
-    none, the one in the later line or file.
+    A labeller who ranks a pair again has changed their mind: the later ranking counts. In a file that is the one in the
+    later line; of two files, the one with the later time, or if either has none, that of the later file.
     """
     rankings: dict[RankingKey, dict[str, Any]] = {}
     times: dict[RankingKey, datetime | None] = {}
@@ -84,8 +85,8 @@ def rankings_of_files(
             time = _time_of(row)
             if key in rankings:
                 replaced += 1
-                before = times[key]
-                if time is not None and before is not None and time < before:
+                before, is_elsewhere = times[key], rankings[key]["source"] != name
+                if is_elsewhere and time is not None and before is not None and time < before:
                     continue
             times[key] = time
             rankings[key] = {
@@ -237,10 +238,13 @@ def show(artifact: Artifact, shown: int = 5) -> dict[str, str | int]:
 
 
 def _external_inputs(settings: HumanRankings) -> Mapping[str, str]:
-    installation = load_settings()
+    votes = counted_journals(settings, load_settings().data)
+    return {**_files_version(settings), **{journal.name: journal.version for journal in votes}}
+
+
+def _files_version(settings: HumanRankings) -> dict[str, str]:
     paths = {file.name: Path(file.path).expanduser() for file in settings.files}
-    versions = files_version(paths, installation.digest_cache, PreferenceError, "human_rankings.files")
-    return {**versions, **{journal.name: journal.version for journal in counted_journals(settings, installation.data)}}
+    return files_version(paths, load_settings().digest_cache, PreferenceError, "human_rankings.files")
 
 
 def counted_journals(settings: HumanRankings, data: Path) -> list[Journal]:
@@ -253,16 +257,19 @@ def counted_journals(settings: HumanRankings, data: Path) -> list[Journal]:
 def waiting_votes(settings: HumanRankings, data: Path, artifact: Artifact | None) -> int:
     """The number of votes in a data folder that the recipe counts and that an artifact was built without.
 
-    Lines of journals, and rankings of the journals that the recipe names as files: the artifact has one version of all
-    its files, which does not say where each one ended.
+    Lines of journals; of the journals that the recipe names as files, and that have changed since, the rankings that
+    differ: the version of such a file does not say where it ended.
     """
-    named = {Path(file.path).expanduser().resolve() for file in settings.files}
-    rankings, _, _ = rankings_of_files((), [item for item in journals(data) if item.path.resolve() in named])
+    inputs = artifact.record.fields["inputs"] if artifact is not None else {}
+    changed = {Path(file.path).expanduser().resolve() for file in settings.files}
+    with contextlib.suppress(PreferenceError):  # a file is missing
+        if _files_version(settings) == {"files": inputs.get("files")}:
+            changed = set()
+    rankings, _, _ = rankings_of_files((), [item for item in journals(data) if item.path.resolve() in changed])
     known: set[tuple[str, ...]] = set()
     if rankings and artifact is not None:
         known.update(scan_table(artifact.table("rankings")).select("pair", "labeller", "preferred").collect().rows())
     waiting = sum((*key, row["preferred"]) not in known for key, row in rankings.items())
-    inputs = artifact.record.fields["inputs"] if artifact is not None else {}
     return waiting + unread_votes(counted_journals(settings, data), inputs)
 
 

@@ -254,7 +254,7 @@ RLHF_EVALUATION = Stage(
     kinds=("pytorch", "html"),
     build=build_rlhf_evaluation,
     config=rlhf_evaluation_config,
-    code_version="5",
+    code_version="6",
     inputs=(
         "rlhf_checkpoint",
         "rl_checkpoint",

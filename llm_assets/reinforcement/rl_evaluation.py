@@ -173,7 +173,7 @@ RL_EVALUATION = Stage(
     config=lambda recipe, crawl: RlEvaluationConfig(
         asking=asking(recipe), transcripts=recipe.rl_evaluation.transcripts, device=recipe.rl_evaluation.device
     ),
-    code_version="5",
+    code_version="6",
     inputs=(
         "rl_checkpoint",
         "sft_checkpoint",

@@ -101,10 +101,13 @@ def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[st
     limits = PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)
     with PythonTool(limits) as python:
         tools: dict[str, Any] = {"python": python} if "python" in names else {}
+        index: Path | None = None
         if "search" in names:
             with contextlib.suppress(*RESOLUTION_ERRORS):  # it is not among the tools
-                index, _ = current_or_last_built(workspace, "search_index")
-                tools["search"] = SearchTool(SearchIndex(index_path(index)), settings.results, settings.match)
+                artifact, _ = current_or_last_built(workspace, "search_index")
+                index = index_path(artifact)
+        if index is not None:
+            tools["search"] = SearchTool(SearchIndex(index), settings.results, settings.match)
         yield tools
 
 

@@ -26,14 +26,14 @@ def current_or_last_built(workspace: Workspace, asset: str) -> tuple[Artifact, b
 
 
 def _last_built(workspace: Workspace, asset: str) -> Artifact | None:
-    """The newest artifact of an asset, of recipes with this one's name if there is any: the model of another recipe in
-    the same store must not take its place.
+    """The newest artifact of an asset that a recipe of this one's name has used: the model of another recipe in the
+    same store must not take its place.
     """
     name = workspace.recipe.name
     recipes = workspace.store.remembered_recipes()
     of_recipe = {
         folder for label, recipe in recipes.items() if label.rpartition("@")[0] == name for folder in recipe.folders
     }
-    artifacts = list(workspace.store.artifacts(asset))
-    remembered = [item for item in artifacts if f"{asset}/{NO_PARTITION}/{item.record.short_id}" in of_recipe]
-    return (remembered or artifacts or [None])[-1]
+    artifacts = workspace.store.artifacts(asset)
+    used = [item for item in artifacts if f"{asset}/{NO_PARTITION}/{item.record.short_id}" in of_recipe]
+    return used[-1] if used else None

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 _PRODUCT = re.compile(r"[A-Za-z_-]+")
-# A crawler's name, with or without a version. The hour of a date, "25 Jun 2025 15:00:00 GMT", is none.
-_CRAWLER = re.compile(r"([a-z_*-]+)(?:/[\w.-]*)?")
+# A crawler's name, with or without a version. The hour of a date, "25 Jun 2025 15:00:00 GMT" or "25-Jun-25 …", is none.
+_CRAWLER = re.compile(r"(?!\d+[ -])([^\s/]+)(?:[\s/].*)?")
 # Directives with a value; any other name before a colon is that of a crawler, to which the directives after it apply.
 _WITH_VALUE = {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
 

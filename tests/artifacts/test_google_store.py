@@ -68,8 +68,10 @@ def test_a_large_file_goes_up_in_parts_and_comes_down_by_ranges(url, tmp_path):
 
 
 def test_a_bucket_that_does_not_exist_is_a_clear_error(url):
-    with pytest.raises(StoreUnreachable, match="create the bucket, or correct LLM_ASSETS_STORE"):
-        ObjectStore(f"{url.removesuffix('/store')}-absent/store").put("a", b"x")
+    objects = ObjectStore(f"{url.removesuffix('/store')}-absent/store")
+    for request in (lambda: objects.put("a", b"x"), lambda: objects.delete(["a", "b"])):
+        with pytest.raises(StoreUnreachable, match="create the bucket, or correct LLM_ASSETS_STORE"):
+            request()
 
 
 def test_machines_share_artifacts_and_garbage_is_removed(url, tmp_path):

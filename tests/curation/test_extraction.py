@@ -252,7 +252,6 @@ def test_hostile_pages_are_bounded_in_work_and_memory(case):
     script = f"""
         import resource
         from llm_assets.curation.extraction import extract
-from llm_assets.curation.main_content import _title_forms
         from llm_assets.curation.encoding import BodyError
         html = {HOSTILE[case]}
         resource.setrlimit(resource.RLIMIT_CPU, (30, 30))

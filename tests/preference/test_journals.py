@@ -172,6 +172,28 @@ def test_of_two_votes_of_a_labeller_on_a_pair_the_later_one_counts_wherever_it_i
     assert artifact.record.stats["replaced"] == 3
 
 
+def test_in_one_file_the_later_line_counts_whatever_the_clock_said(data):
+    add_line(
+        rankings_file(data, "eve"), {**vote(data, "ann", 9), **pair(1), "labeller": "eve", "at": "2099-01-01T00:00:00Z"}
+    )
+    vote(data, "eve", 1, "second")
+    rankings = read_table(build(workspace_of(data, votes=True)).table("rankings"))
+    assert rankings.filter(pl.col("labeller") == "eve")["preferred"].to_list() == ["second"]
+
+
+def test_nothing_waits_right_after_a_build_though_a_vote_elsewhere_overrides_a_named_file(data):
+    path = rankings_file(data, "bob")
+    add_line(path, {**vote(data, "bob", 1), "at": "2020-01-01T00:00:00+00:00"})
+    vote(data, "bob", 1, "second", ARENA)
+    workspace = workspace_of(data, files=(RankingFile(path=str(path), name="bob"),))
+    settings = workspace.recipe.human_rankings
+    artifact = build(workspace)
+    assert waiting_votes(settings, data, artifact) == 0 < waiting_votes(settings, data, None)
+    vote(data, "bob", 2)
+    assert waiting_votes(settings, data, artifact) > 0
+    assert waiting_votes(settings, data, build(workspace)) == 0
+
+
 def test_an_unreadable_file_of_votes_is_an_error_that_names_it(data, monkeypatch):
     def refuse(path, mode):
         raise PermissionError(13, "Permission denied", str(path))

@@ -127,6 +127,8 @@ def test_checkpoints_of_two_recipes_show_lineage_cost_and_what_differs(view, ser
         known = lineage(server.service.checkpoints.workspace, artifact(server, "rl_checkpoint"))
         details = page.locator(".columns article").first.locator("details")
         assert f"{known.parameters / 1000:.1f} k parameters" in details.locator("summary").inner_text()
+        flops = re.search(r"([\d.]+) ([MGT])FLOP of training", details.locator("summary").inner_text())
+        assert float(flops[1]) * {"M": 1e6, "G": 1e9, "T": 1e12}[flops[2]] == pytest.approx(known.cost.flops, rel=0.05)
         details.locator("summary").click()
         keys = details.locator("tbody tr td:first-child").all_inner_texts()
         assert keys == [build.key for build in known.builds]
@@ -302,6 +304,7 @@ def test_an_answer_leads_to_the_pages_and_conversations_that_have_its_words(view
         conversation.locator("mark").first.wait_for()
         assert conversation.locator("mark").first.inner_text() in answer
         assert conversation.locator(".message.user").count()
+        assert not serious_faults(page)
         items.get_by_role("link", name=url, exact=True).first.click()
         page.locator(".facts").get_by_text(url).wait_for()
         assert "sample-0000" in page.locator(".facts").inner_text()

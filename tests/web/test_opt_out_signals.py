@@ -48,6 +48,9 @@ NOAI = [("noai", "meta", True)]
             [("noai", "header", True), ("noimageai", "header", True)],
         ),
         (b"<p>", {"X_Robots_Tag": "otherbot: noai"}, []),
+        (b"<p>", {"X_Robots_Tag": "ai2bot: noai, noimageai"}, []),
+        (b"<p>", {"X_Robots_Tag": "360Spider/2.1 (x): noai, noimageai"}, []),
+        (b"<p>", {"X_Robots_Tag": "unavailable_after: 25-Jun-25 15:00:00 PST, noai"}, [("noai", "header", True)]),
         (
             b"<p>",
             {"X_Robots_Tag": "unavailable_after: Wed, 25 Jun 2025 15:00:00 GMT, noai"},
