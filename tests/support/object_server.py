@@ -101,9 +101,9 @@ class ObjectServer:
                     return [f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()]
             if self.as_google and method == "DELETE" and _is_absent(application, environment):
                 bucket = {**environment, "PATH_INFO": f"/{path.split('/')[1]}"}
-                what = "bucket" if _is_absent(application, bucket) else "key"
+                missing = "bucket" if _is_absent(application, bucket) else "key"
                 start_response("404 Not Found", [("Content-Type", "application/xml")])
-                code, message = f"NoSuch{what.title()}", f"The specified {what} does not exist."
+                code, message = f"NoSuch{missing.title()}", f"The specified {missing} does not exist."
                 return [f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()]
             # moto looks whether an object exists and then writes it; a conditional write must do both at once.
             with self._writes if "HTTP_IF_NONE_MATCH" in environment else contextlib.nullcontext():
