@@ -151,13 +151,16 @@ def killer(folder, moment):
                 time.sleep(0.001)
 
         def interrupt(*_):
-            raise _MomentReached
+            if not ended.is_set():
+                raise _MomentReached
 
         previous_handler = signal.signal(signal.SIGUSR1, interrupt)
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            return subprocess_launcher(command, environment)
+            code = subprocess_launcher(command, environment)
+            ended.set()
+            return code
         except _MomentReached:  # the launcher has killed the process
             return -signal.SIGKILL
         finally:
