@@ -1,5 +1,8 @@
 """Recipes are found by name or file, are immutable, and report errors by field."""
 
+import os
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
@@ -24,6 +27,21 @@ def test_a_recipe_is_loaded_from_a_file(tmp_path, monkeypatch):
     )
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/mine.py:mine")
     assert load_recipe().name == "mine"
+
+
+def test_an_edit_within_a_second_that_leaves_the_size_as_it_was_is_read(tmp_path):
+    path = tmp_path / "recipe.py"
+    for name in ("first", "other"):
+        path.write_text(
+            f"from llm_assets.recipes import Recipe\n\n\ndef mine():\n    return Recipe(name={name!r}, crawls={{}})\n"
+        )
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        code = f"from llm_assets.recipes import load_recipe; print(load_recipe({str(path) + ':mine'!r}).name)"
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+        loaded = subprocess.run(
+            [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
+        )
+        assert loaded.stdout.strip() == name
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import os
 import traceback
 from collections.abc import Callable
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -192,10 +193,18 @@ def _recipe_function(reference: str) -> Callable[[], Any]:
     return getattr(module, function)  # type: ignore[no-any-return]
 
 
+class _SourceAlone(SourceFileLoader):
+    """Compiles a recipe each time: by its time in seconds and its size, Python takes an edited file for the old one."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _module_of_file(path: Path) -> ModuleType:
     if not path.exists():
         raise RecipeError(f"{path.absolute()}: no such recipe file")
-    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    name = f"recipe_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceAlone(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
