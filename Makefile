@@ -12,7 +12,7 @@ JOBS ?= 3
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(BIN)/python -m llm_assets.curation.precompile
+	$(BIN)/python -m llm_assets.precompile
 	touch $(STAMP)
 
 setup: $(STAMP)

@@ -10,8 +10,9 @@ import pytest
 import llm_assets
 
 ROOT = Path(llm_assets.__file__).parent
-# From the lowest to the highest; each imports only those before it. `model` is early, as it imports none of the others.
+# From the lowest to the highest; each imports only those before it. `model` is early, as it imports `compiled` only.
 SHARED = (
+    "compiled",
     "settings",
     "sql",
     "locked_sql_process",
@@ -36,8 +37,8 @@ SHARED = (
 )
 STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "tracing", "reinforcement", "preference", "release")
 EXPERIMENTS = "demonstrations"  # with the stages' own code; no package imports it
-TOP_LEVEL = ("graph", "tour", "serving", "definitions", "cli", "__main__")
-MODEL_MAY = {"torch", "numpy", "safetensors", "tiktoken"}
+TOP_LEVEL = ("graph", "tour", "serving", "definitions", "cli", "precompile", "__main__")
+MODEL_MAY = {"numba", "torch", "numpy", "safetensors", "tiktoken"}
 EXPORTS_MAY = {"model/huggingface.py": {"transformers", "huggingface_hub"}, "model/gguf_file.py": {"gguf"}}
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 from .name_tables import FNV_OFFSET, extended, hash_of, hash_table, in_lower_case, look_up
 

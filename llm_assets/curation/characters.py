@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 
 ALPHA, SPACE, LINE_BREAK, SYMBOL, TERMINAL, DIGIT, UPPER, LOWER = (1 << bit for bit in range(8))
 # Flags of the word splitters.

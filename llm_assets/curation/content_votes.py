@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 from .attributes import (
     ARIA_HIDDEN,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 
 from .signature_index import SignatureIndex
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 from .fasttext_file import FastTextFile, LanguageModelError, map_file, parse_fasttext
 from .text_buffers import utf8_buffers

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 from .attributes import style_flags
 from .name_tables import FNV_OFFSET, extended, hash_of, hash_table, in_lower_case, look_up

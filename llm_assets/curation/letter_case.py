@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 
 from .characters import TABLE_SIZE, decode
 from .text_buffers import utf8_buffers

@@ -15,7 +15,7 @@ from html import unescape
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 
 from .attributes import (
     ARIA_HIDDEN,

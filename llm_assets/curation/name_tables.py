@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm_assets.compute.compiled import inlined
+from llm_assets.compiled import inlined
 
 FNV_OFFSET = 0x811C9DC5  # the hash of an empty name
 _FNV_PRIME = 0x01000193

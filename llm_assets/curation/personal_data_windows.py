@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 from .plain_characters import AT_SIGN, DIGIT_LIKE, DOT, IGNORED, SEPARATOR, number_characters
 

@@ -24,7 +24,7 @@ from llm_assets.artifacts.external import external_digests
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.tables import read_table
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 from llm_assets.json_values import parse_json
 from llm_assets.recipes import QualityClassifier
 from llm_assets.settings import load_settings

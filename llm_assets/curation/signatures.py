@@ -25,7 +25,7 @@ import pyarrow as pa
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.tables import batches
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 from llm_assets.recipes import Deduplication
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.writing_systems import unspaced_letters

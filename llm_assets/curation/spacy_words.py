@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 from .characters import AFFIX, ALPHA, CURRENCY, DIGIT, ICON, LOWER, QUOTE, UPPER
 from .word_tables import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 from .attributes import FOR_SCREEN_READERS, read_attributes
 from .name_tables import FNV_OFFSET, extended, hash_table, look_up

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 from .characters import ALPHA, BREAKS, CLOSER, DIGIT, LOWER, SINGLE, SPACE
 from .word_tables import (

@@ -10,7 +10,7 @@ Compiled functions take arrays one by one, so that the innermost loops look noth
 
 from __future__ import annotations
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 from .characters import ALPHA, BREAKS, MARK, SENTENCE_END, SPACE
 from .spacy_words import ENGLISH, GERMAN, SPANISH, split_spacy_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 # Abbreviations after which a full stop ends no sentence, lower case: the frequent ones of Punkt's English model.
 ABBREVIATIONS = frozenset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,21 +45,22 @@ class Sampling:
             raise ModelError("top_k and max_tokens must be 0 or above")
 
 
-def uniform_draws(sampling: Sampling, first: int, count: int) -> Tensor:
+def uniform_draws(sampling: Sampling, first: int, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Uniform random numbers for sequences [first, first + count), (count, max_tokens) float64; zeros if none are
     needed.
     """
     if sampling.temperature == 0 or not sampling.max_tokens:
-        return torch.zeros(count, max(sampling.max_tokens, 1), dtype=torch.float64)
+        return np.zeros((count, max(sampling.max_tokens, 1)))
     # torch's CPU generator takes 32 bits of a seed; Philox takes both numbers.
     keys = [[sampling.seed, first + number] for number in range(count)]
     streams = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
-    return torch.from_numpy(np.stack([stream.random(sampling.max_tokens) for stream in streams]))
+    return np.stack([stream.random(sampling.max_tokens) for stream in streams])
 
 
 def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
     """Logits (B, V) divided by the temperature; -inf where top-k or top-p excludes the token."""
-    logits = logits / sampling.temperature
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
     if sampling.top_k and sampling.top_k < logits.shape[-1]:
         best = logits.topk(sampling.top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, best.indices, best.values)

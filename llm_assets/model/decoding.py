@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +56,7 @@ class Row:
 
     sequence: int
     sampling: Sampling
-    draws: Tensor
+    draws: np.ndarray[Any, np.dtype[np.float64]]
     completion: Completion = field(default_factory=Completion)
     step: int = 0
     ended: bool = False

@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,9 @@ from .cache import KeyValueCache
 from .devices import half_precision
 from .shape import ModelError
 from .transformer import Transformer
+
+if TYPE_CHECKING:
+    from .cpu_decoding import CpuDecoding  # numba takes a second to import
 
 PREFIX_TRIALS = 32  # lengths of a shared prefix that are tried, at most
 
@@ -36,10 +40,18 @@ def shared_prefix_length(prompts: Sequence[Sequence[int]]) -> int:
 
 
 class CachedModel:
-    """A model that reads tokens into a cache, in bf16 or in the type of its weights (`devices.half_precision`)."""
+    """A model that reads tokens into a cache, in bf16 or in the type of its weights (`devices.half_precision`).
 
-    def __init__(self, model: Transformer):
+    is_final: its weights do not change any more, and may be laid out for faster steps (`cpu_decoding`).
+    """
+
+    def __init__(self, model: Transformer, is_final: bool = False):
         self.model, self.shape = model.eval(), model.shape
+        self._steps: CpuDecoding | None = None
+        if is_final:
+            from .cpu_decoding import CpuDecoding
+
+            self._steps = CpuDecoding(model) if CpuDecoding.serves(model) else None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,6 +68,8 @@ class CachedModel:
 
         chosen: (B,). positions: (B, 1); the cache has room for them.
         """
+        if self._steps is not None:
+            return self.logits(self._steps.hidden_states(chosen, positions, cache))
         return self.logits(self.model.hidden_states(chosen[:, None], positions, cache)[:, 0])
 
     def check(self, prompts: Sequence[Sequence[int]]) -> None:

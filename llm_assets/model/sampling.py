@@ -40,10 +40,10 @@ class TokenLikelihood(NamedTuple):
 
 
 class Engine:
-    """A model that is ready to sample."""
+    """A model that is ready to sample. is_final: see `CachedModel`."""
 
-    def __init__(self, model: Transformer, encoding: Encoding):
-        self.cached = CachedModel(model)
+    def __init__(self, model: Transformer, encoding: Encoding, is_final: bool = False):
+        self.cached = CachedModel(model, is_final)
         self.model, self.encoding, self.shape = model, encoding, model.shape
 
     @property

@@ -144,7 +144,7 @@ class ModelPool:
             model, encoding = load_checkpoint(folder, self.device)
         except (ModelError, TokenizerError, OSError) as error:
             raise ApiError(404, f"not a language model: {error}", "model_not_found", "model") from error
-        engine = Engine(model, encoding)
+        engine = Engine(model, encoding, is_final=True)
         decoder, calls = Decoder(engine.cached, encoding), CallReader(encoding)
         return LoadedModel(folder, engine, is_chat_model(folder), version[1], version, decoder, calls)
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 from llm_assets.warc import Capture, ContentCodingError, decode_http_body
 
 from .robots_directives import header_directives, meta_directives, product_token

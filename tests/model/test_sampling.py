@@ -13,10 +13,19 @@ from llm_assets.model.choosing import uniform_draws
 from llm_assets.model.decoding import Decoder, Row
 from llm_assets.model.prefill import shared_prefix_length
 from llm_assets.model.sampling import Choice, Engine, Sampling, choose, filtered
-from llm_assets.model.shape import ModelError
+from llm_assets.model.shape import ModelError, ModelShape
 from tests.support.tiny_models import ENCODING, SHAPES, TEXTS, random_model
 
 ENGINES = {name: Engine(random_model(shape), ENCODING) for name, shape in SHAPES.items()}
+FINAL_SHAPES = {
+    **SHAPES,
+    "llama": ModelShape.of_depth(2, 500, 64, "llama", width=64, heads=4, kv_heads=1, rope_theta=500.0),
+    "qwen2": ModelShape.of_depth(2, 500, 64, "qwen2", width=64, heads=4, kv_heads=2, tied=True),
+    "olmo2": ModelShape.of_depth(2, 500, 64, "olmo2", width=64, heads=4),
+}
+ENGINES |= {
+    f"final, {name}": Engine(random_model(shape), ENCODING, is_final=True) for name, shape in FINAL_SHAPES.items()
+}
 PROMPTS = [ENCODING.document(text)[:length] for text, length in zip(TEXTS, [1, 9, 30, 5, 17], strict=False)]
 
 
@@ -31,7 +40,7 @@ def greedy(model, prompt, count):
     return tokens[len(prompt) :], scores
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", ENGINES)
 def test_equal_to_the_full_forward_pass_token_by_token(name):
     engine = ENGINES[name]
     completions = engine.complete(PROMPTS, Sampling(max_tokens=20, temperature=0))
@@ -42,7 +51,7 @@ def test_equal_to_the_full_forward_pass_token_by_token(name):
         assert completion.finish == "length"
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", ENGINES)
 def test_completions_do_not_depend_on_the_batch(name):
     engine, sampling = (
         ENGINES[name],
@@ -58,7 +67,7 @@ def test_completions_do_not_depend_on_the_batch(name):
     assert alone[0].tokens == together[3].tokens
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", ENGINES)
 def test_sequences_that_join_and_leave_between_steps_are_sampled_as_if_alone(name):
     engine = ENGINES[name]
     samplings = [
@@ -147,7 +156,7 @@ def test_a_line_is_the_text_before_its_end():
     assert engine.lines(PROMPTS, 30, 32, temperature=1.0, seed=3) == [text.split("\n")[0].strip() for text in whole]
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize(
     ("beginnings", "ends"), [(1, (1, 4, 2)), (1, (0, 3)), (2, (2, 5, 1, 4)), (3, (6,) * 6), (1, (6,))]
 )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandera.polars as pa
 
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 from llm_assets.recipes import TextStatistics
 
 from ..characters import SPACE, kinds_table

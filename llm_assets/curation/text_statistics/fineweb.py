@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandera.polars as pa
 
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 from llm_assets.recipes import TextStatistics
 
 from ..characters import SPACE, TERMINAL

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 
 from ..characters import LINE_BREAK, SPACE, decode, kinds_of
 from ..word_splitting import JIEBA, split_words

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compiled import compiled, inlined
 
 MIX = np.uint64(0x9E3779B97F4A7C15)
 HASH_BASE = np.uint64(0x100000001B3)

@@ -20,7 +20,7 @@ import polars as pl
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.tables import batches, polars_schema
-from llm_assets.compute.compiled import compiled
+from llm_assets.compiled import compiled
 from llm_assets.recipes import TextStatistics
 
 from ..characters import encode, kinds_table

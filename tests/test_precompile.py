@@ -9,9 +9,11 @@ from numba.core.registry import CPUDispatcher
 
 from llm_assets import curation
 from llm_assets.curation import extraction, language, language_model, personal_data, signatures
-from llm_assets.curation.precompile import precompile
 from llm_assets.curation.text_statistics import stage as text_statistics
+from llm_assets.model.sampling import Engine, Sampling
+from llm_assets.precompile import precompile
 from llm_assets.recipes import Deduplication, Language, PersonalData, TextStatistics
+from tests.support.tiny_models import ENCODING, SHAPES, random_model
 
 
 def entry_points():
@@ -20,8 +22,9 @@ def entry_points():
     numba loads the others from its cache as part of these, and inlined ones are part of their callers.
     """
     functions = set()
-    for module in pkgutil.walk_packages(curation.__path__, f"{curation.__name__}."):
-        values = vars(importlib.import_module(module.name)).values()
+    modules = pkgutil.walk_packages(curation.__path__, f"{curation.__name__}.")
+    for name in (*(module.name for module in modules), "llm_assets.model.cpu_decoding"):
+        values = vars(importlib.import_module(name)).values()
         functions |= {value for value in values if isinstance(value, CPUDispatcher)}
     called = {
         function.py_func.__globals__.get(name)
@@ -55,4 +58,6 @@ def test_nothing_is_compiled_again_after_precompile(compiled):
     text_statistics.compute_statistics(texts, TextStatistics())
     signatures.sign(texts, signatures.Signatures.of(Deduplication()))
     personal_data.scrub(texts, rules.types, rules.placeholders, rules.phone_region)
+    engine = Engine(random_model(SHAPES["grouped and tied"]), ENCODING, is_final=True)
+    engine.complete([[5] * 40, [7, 8]], Sampling(max_tokens=20, stop=tuple(range(0, 500, 9))), samples=8)
     assert {name: list(function.signatures) for name, function in compiled.items()} == before

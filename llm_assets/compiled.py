@@ -2,7 +2,7 @@
 
 numba recompiles a function when the file that defines it changes, but not when it calls a function in another file that
 changed. The name of the cache folder therefore holds a digest of every compiled module: after any change, all of them
-are compiled again (about 30 seconds, once; `curation.precompile` does it after an installation).
+are compiled again (about 30 seconds, once; `llm_assets.precompile` does it after an installation).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numba
 from numba import config
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parent
 _KEEP_SECONDS = 7 * 86_400  # for folders of other versions of the code, which another checkout may still use
 
 
@@ -26,7 +26,7 @@ def _folder() -> Path:
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(_PACKAGE.rglob("*.py")):
         source = path.read_bytes()
-        if b"compute.compiled import" in source or path == Path(__file__):
+        if b"compiled import" in source or path == Path(__file__):
             digest.update(source)
     name = f"numba-{digest.hexdigest()[:12]}"
     package_cache = _PACKAGE / "__pycache__" / name
@@ -51,3 +51,5 @@ if not config.CACHE_DIR:
 
 compiled = numba.njit(cache=True, nogil=True)
 inlined = numba.njit(cache=True, nogil=True, inline="always")
+# Sums in an order of the compiler's, so that they are vectorised: eight and more terms at a time.
+vectorised = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
