@@ -1,8 +1,8 @@
-"""Decoding steps on a CPU, of a model whose weights do not change any more.
+"""A model whose weights do not change any more reads tokens on a CPU.
 
 A step of a small model is some two hundred operations, and calling them takes longer than their work. Here, what is
-multiplied with the same input is one matrix, and everything between the products is compiled: with the laptop's model a
-step takes 0.3 ms instead of 1.2 for one sequence, and 1.4 ms instead of 3.0 for 32 (`benchmarks/sampling.py`).
+multiplied with the same input is one matrix, and most of what is between the products is compiled: with the laptop's
+model a step takes 0.3 ms instead of 1.2 for one sequence, and 1.4 ms instead of 3.0 for 32 (`benchmarks/sampling.py`).
 
 Shapes: B sequences, D width, H query heads, K key/value heads, F features of a head, I hidden features.
 """
@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llm_assets.compiled import vectorised
 
+from .attention import AttentionContext, attend
 from .cache import KeyValueCache
 from .devices import half_precision
 from .transformer import Transformer
@@ -44,21 +46,30 @@ def normalise(x, weight, epsilon, out):  # type: ignore[no-untyped-def]
 
 
 @vectorised
-def turn(head, weight, epsilon, cosines, sines, out):  # type: ignore[no-untyped-def]
-    """Normalise the features of a head, (F,), if there are weights for it, and turn them by its position's angles."""
-    half = len(head) // 2
-    scale = np.float32(1)
-    if len(weight):
-        squares = np.float32(0)
-        for i in range(len(head)):
-            squares += head[i] * head[i]
-        scale = np.float32(1 / math.sqrt(squares / np.float32(len(head)) + epsilon))
-    for i in range(half):
-        first, second = head[i] * scale, head[i + half] * scale
-        if len(weight):
-            first, second = first * weight[i], second * weight[i + half]
-        out[i] = first * cosines[i] - second * sines[i]
-        out[i + half] = second * cosines[i + half] + first * sines[i + half]
+def turn(projected, query_norm, key_norm, epsilon, cosines, sines, positions, kv_heads):  # type: ignore[no-untyped-def]
+    """Normalise the heads of queries and keys, if there are weights for it, and turn them by their positions' angles.
+
+    projected: (N, (H + 2 K) x F), queries, keys and values of N tokens, changed in place. query_norm, key_norm: (F,) or
+    empty. cosines, sines: (context, F). positions: (N,).
+    """
+    size = cosines.shape[1]
+    half, heads = size // 2, projected.shape[1] // size - 2 * kv_heads
+    for row in range(len(projected)):
+        cosine, sine = cosines[positions[row]], sines[positions[row]]
+        for number in range(heads + kv_heads):
+            head = projected[row, number * size : (number + 1) * size]
+            weight = query_norm if number < heads else key_norm
+            if len(weight):
+                squares = np.float32(0)
+                for i in range(size):
+                    squares += head[i] * head[i]
+                scale = np.float32(1 / math.sqrt(squares / np.float32(size) + epsilon))
+                for i in range(size):
+                    head[i] *= scale * weight[i]
+            for i in range(half):
+                first, second = head[i], head[i + half]
+                head[i] = first * cosine[i] - second * sine[i]
+                head[i + half] = second * cosine[i + half] + first * sine[i + half]
 
 
 @vectorised
@@ -76,31 +87,25 @@ def weighted_sum(weights, values, out):  # type: ignore[no-untyped-def]
 
 
 @vectorised
-def attend(query_weight, key_weight, epsilon, cosines, sines, projected, positions, keys, values, out):  # type: ignore[no-untyped-def]
-    """Write each sequence's key and value into the cache, and attend to its positions so far.
+def attend_from_last(projected, positions, keys, values, out):  # type: ignore[no-untyped-def]
+    """Write the key and value of each sequence's last token into the cache, and attend from it.
 
-    query_weight, key_weight: of RMSNorm on each head, (F,) or empty. cosines, sines: (context, F). projected:
-    (B, (H + 2 K) x F), queries, keys and values of one token each. positions: (B,). keys, values: (B, K, room, F) of
-    one layer. out: (B, H x F).
+    projected: (B, (H + 2 K) x F). positions: (B,). keys, values: (B, K, room, F) of one layer. out: (B, H x F).
     """
     sequences, kv_heads, room, size = keys.shape
-    heads = out.shape[1] // size
-    query, scores = np.empty(size, np.float32), np.empty(room, np.float32)
+    heads, scores = out.shape[1] // size, np.empty(room, np.float32)
     for row in range(sequences):
-        position = positions[row]
-        cosine, sine, of_row = cosines[position], sines[position], projected[row].reshape(-1, size)
-        seen = scores[: position + 1]
+        of_head, seen = projected[row].reshape(-1, size), scores[: positions[row] + 1]
         for kv_head in range(kv_heads):
             own_keys, own_values = keys[row, kv_head], values[row, kv_head]
-            turn(of_row[heads + kv_head], key_weight, epsilon, cosine, sine, own_keys[position])
-            own_values[position] = of_row[heads + kv_heads + kv_head]
+            own_keys[positions[row]] = of_head[heads + kv_head]
+            own_values[positions[row]] = of_head[heads + kv_heads + kv_head]
             for head in range(kv_head * heads // kv_heads, (kv_head + 1) * heads // kv_heads):
-                turn(of_row[head], query_weight, epsilon, cosine, sine, query)
                 top = np.float32(-np.inf)
                 for t in range(len(seen)):
                     score = np.float32(0)
                     for i in range(size):
-                        score += query[i] * own_keys[t, i]
+                        score += of_head[head, i] * own_keys[t, i]
                     seen[t] = score / np.float32(math.sqrt(size))
                     top = max(top, seen[t])
                 total = np.float32(0)
@@ -110,16 +115,6 @@ def attend(query_weight, key_weight, epsilon, cosines, sines, projected, positio
                 for t in range(len(seen)):
                     seen[t] /= total
                 weighted_sum(seen, own_values, out[row, head * size : (head + 1) * size])
-
-
-@vectorised
-def gate(projected, out):  # type: ignore[no-untyped-def]
-    """SwiGLU's product. projected: (B, 2 x I), gate and up. out: (B, I)."""
-    size = out.shape[1]
-    for row in range(len(out)):
-        for i in range(size):
-            value = projected[row, i]
-            out[row, i] = value / (np.float32(1) + math.exp(-value)) * projected[row, size + i]
 
 
 def merged(*linears: nn.Linear) -> tuple[Tensor, Tensor | None]:
@@ -136,8 +131,12 @@ def merged(*linears: nn.Linear) -> tuple[Tensor, Tensor | None]:
 
 
 class MergedLayer(NamedTuple):
-    """The weights of a layer; matrices are (inputs, outputs). bias: of queries, keys and values, if they have one."""
+    """The weights of a layer; matrices are (inputs, outputs).
 
+    attention: its module. bias: of queries, keys and values, if they have one.
+    """
+
+    attention: Any
     attention_norm: Array
     projection: Tensor
     bias: Tensor | None
@@ -154,6 +153,7 @@ class MergedLayer(NamedTuple):
         projection, bias = merged(attention.q_proj, attention.k_proj, attention.v_proj)
         has_norm = attention.normalised is not None
         return cls(
+            attention=attention,
             attention_norm=layer.input_layernorm.weight.detach().numpy(),
             projection=projection,
             bias=bias,
@@ -167,65 +167,65 @@ class MergedLayer(NamedTuple):
 
 
 class CpuDecoding:
-    """Decoding steps of a model, whose weights are merged in place."""
+    """Reads tokens with a model, whose weights are merged in place."""
 
     def __init__(self, model: Transformer):
         self.embedding, self.shape = model.embedding.weight.detach(), model.shape
         self.layers = [MergedLayer.of(layer) for layer in model.layers()]
         body: Any = model.body
         self.norm = body.norm.weight.detach().numpy()
-        self.cosines, self.sines = body.cosines.numpy(), body.sines.numpy()
+        self.tables = body.cosines.numpy(), body.sines.numpy()
         self.threads = ThreadPoolExecutor(max(1, torch.get_num_threads()), "attention")
 
     @staticmethod
     def serves(model: Transformer) -> bool:
-        """Whether there are such steps for this model where it is."""
+        """Whether it can read with this model where it is."""
         is_fp32 = model.embedding.weight.dtype == torch.float32 and not half_precision("cpu")
         return model.device.type == "cpu" and is_fp32 and model.shape.architecture in ARCHITECTURES
 
-    def hidden_states(self, chosen: Tensor, positions: Tensor, cache: KeyValueCache) -> Tensor:
-        """Read one token of each sequence into the cache; the states of the last layer, (B, D), fp32.
+    def hidden_states(self, tokens: Tensor, positions: Tensor, cache: KeyValueCache) -> Tensor:
+        """Read tokens (B, T) at positions (B, T) into the cache, which has room for them.
 
-        chosen: (B,). positions: (B, 1); the cache has room for them.
+        Returns the states of the last layer, (B, T, D) fp32.
         """
-        shape, rows, epsilon = self.shape, len(chosen), np.float32(self.shape.norm_epsilon)
-        x, places = self.embedding[chosen], positions[:, 0].numpy()
-        normed, attended = torch.empty_like(x), torch.empty(rows, shape.heads * shape.head_dim)
-        projected = torch.empty(rows, (shape.heads + 2 * shape.kv_heads) * shape.head_dim)
-        gate_and_up, gated = torch.empty(rows, 2 * shape.hidden), torch.empty(rows, shape.hidden)
-        # The same memory, for the compiled functions.
-        x_array, normed_array, attended_array = x.numpy(), normed.numpy(), attended.numpy()
-        projected_array, gate_and_up_array, gated_array = projected.numpy(), gate_and_up.numpy(), gated.numpy()
-        keys, values = cache.keys.numpy(), cache.values.numpy()
-        parts = self._parts(rows, cache)
-        for number, layer in enumerate(self.layers):
+        shape, epsilon = self.shape, np.float32(self.shape.norm_epsilon)
+        context, places = AttentionContext(positions, cache), positions.flatten().numpy()
+        x = self.embedding[tokens.flatten()]
+        normed, attended = torch.empty_like(x), torch.empty(len(x), shape.heads * shape.head_dim)
+        projected = torch.empty(len(x), (shape.heads + 2 * shape.kv_heads) * shape.head_dim)
+        x_array, normed_array, projected_array = x.numpy(), normed.numpy(), projected.numpy()  # the same memory
+        parts = self._parts(len(tokens), cache) if tokens.shape[1] == 1 else []
+        for layer in self.layers:
             normalise(x_array, layer.attention_norm, epsilon, normed_array)
             if layer.bias is None:
                 torch.mm(normed, layer.projection, out=projected)
             else:
                 torch.addmm(layer.bias, normed, layer.projection, out=projected)
-            norms = layer.query_norm, layer.key_norm, epsilon, self.cosines, self.sines
-            of_rows = projected_array, places, keys[number], values[number], attended_array
-            self._attend(norms, of_rows, parts)
+            turn(projected_array, layer.query_norm, layer.key_norm, epsilon, *self.tables, places, shape.kv_heads)
+            if parts:
+                keys, values = cache.keys[layer.attention.layer].numpy(), cache.values[layer.attention.layer].numpy()
+                self._attend_from_last(parts, projected_array, places, keys, values, attended.numpy())
+            else:
+                heads = projected.view(*tokens.shape, -1, shape.head_dim).transpose(1, 2)
+                queries, keys_and_values = heads[:, : shape.heads], heads[:, shape.heads :].chunk(2, dim=1)
+                attended = attend(queries, *keys_and_values, layer.attention, context).flatten(0, 1)
             x.addmm_(attended, layer.output)
             normalise(x_array, layer.feed_forward_norm, epsilon, normed_array)
-            torch.mm(normed, layer.gate_and_up, out=gate_and_up)
-            gate(gate_and_up_array, gated_array)
-            x.addmm_(gated, layer.down)
+            gate, up = torch.mm(normed, layer.gate_and_up).chunk(2, dim=1)
+            x.addmm_(F.silu(gate).mul_(up), layer.down)
         normalise(x_array, self.norm, epsilon, normed_array)
-        return normed
+        return normed.view(*tokens.shape, -1)
 
-    def _parts(self, rows: int, cache: KeyValueCache) -> list[slice]:
+    def _parts(self, sequences: int, cache: KeyValueCache) -> list[slice]:
         """The sequences for each thread: as many threads as there is work for."""
-        threads = torch.get_num_threads()
-        read = 2 * rows * cache.length * self.shape.kv_heads * self.shape.head_dim * cache.keys.element_size()
-        parts = min(threads, rows, 1 + read // THREAD_BYTES)
-        ends = [rows * part // parts for part in range(parts + 1)]
+        read = 2 * sequences * cache.length * self.shape.kv_heads * self.shape.head_dim * cache.keys.element_size()
+        parts = min(torch.get_num_threads(), sequences, 1 + read // THREAD_BYTES)
+        ends = [sequences * part // parts for part in range(parts + 1)]
         return [slice(*pair) for pair in itertools.pairwise(ends)]
 
-    def _attend(self, norms: tuple[Any, ...], of_rows: tuple[Array, ...], parts: list[slice]) -> None:
-        """`attend` for the sequences of each part, in a thread for each. of_rows: one entry per sequence."""
+    def _attend_from_last(self, parts: list[slice], *arrays: Array) -> None:
+        """`attend_from_last`, in a thread for each part. arrays: one entry per sequence."""
         if len(parts) == 1:
-            attend(*norms, *of_rows)
+            attend_from_last(*arrays)
         else:
-            list(self.threads.map(lambda part: attend(*norms, *(array[part] for array in of_rows)), parts))
+            list(self.threads.map(lambda part: attend_from_last(*(array[part] for array in arrays)), parts))

@@ -324,7 +324,7 @@ class Decoder:
         positions = positions.clamp(max=self.model.shape.context - 1)
         part: KeyValueCache = self.cache.subset(places)
         part.reserve(int(positions.max()) + 1)
-        self.model.model.hidden_states(tokens.to(device), positions, part)
+        self.model.hidden_states(tokens.to(device), positions, part)
         self.cache.write_back(places, part)
         chosen, self.lengths = chosen.clone(), self.lengths.clone()
         for place, ids in outputs.items():

@@ -42,21 +42,25 @@ def shared_prefix_length(prompts: Sequence[Sequence[int]]) -> int:
 class CachedModel:
     """A model that reads tokens into a cache, in bf16 or in the type of its weights (`devices.half_precision`).
 
-    is_final: its weights do not change any more, and may be laid out for faster steps (`cpu_decoding`).
+    is_final: its weights do not change any more, and may be laid out for faster reading (`cpu_decoding`).
     """
 
     def __init__(self, model: Transformer, is_final: bool = False):
         self.model, self.shape = model.eval(), model.shape
-        self._steps: CpuDecoding | None = None
+        self._final: CpuDecoding | None = None
         if is_final:
             from .cpu_decoding import CpuDecoding
 
-            self._steps = CpuDecoding(model) if CpuDecoding.serves(model) else None
+            self._final = CpuDecoding(model) if CpuDecoding.serves(model) else None
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of keys and values: that of the device where the model is now, which may have moved."""
         return torch.bfloat16 if half_precision(self.model.device.type) else torch.float32
+
+    def hidden_states(self, tokens: Tensor, positions: Tensor, cache: KeyValueCache) -> Tensor:
+        """Read tokens (B, T) into the cache at positions (B, T), for which it has room; the last layer's states."""
+        return (self._final or self.model).hidden_states(tokens, positions, cache)
 
     def logits(self, hidden: Tensor, padded: bool = False) -> Tensor:
         """(…, vocabulary) fp32. padded: with the padding of the embedding, (…, rows)."""
@@ -68,9 +72,7 @@ class CachedModel:
 
         chosen: (B,). positions: (B, 1); the cache has room for them.
         """
-        if self._steps is not None:
-            return self.logits(self._steps.hidden_states(chosen, positions, cache))
-        return self.logits(self.model.hidden_states(chosen[:, None], positions, cache)[:, 0])
+        return self.logits(self.hidden_states(chosen[:, None], positions, cache)[:, 0])
 
     def check(self, prompts: Sequence[Sequence[int]]) -> None:
         """Raise ModelError for a prompt that is empty, longer than the context, or has an id outside the vocabulary."""
@@ -104,7 +106,7 @@ class CachedModel:
             tokens[row, : len(prompt) - shared] = torch.as_tensor(prompt[shared:])
         cache.reserve(longest)
         positions = torch.arange(shared, longest, device=device).expand(len(prompts), -1)
-        hidden = self.model.hidden_states(tokens.to(device), positions, cache)
+        hidden = self.hidden_states(tokens.to(device), positions, cache)
         last = hidden[torch.arange(len(prompts), device=device), lengths - shared - 1]
         return cache, lengths, self.logits(last)
 
@@ -116,6 +118,6 @@ class CachedModel:
         cache = KeyValueCache(self.shape, len(prefixes), device, self.dtype)
         cache.reserve(length)
         positions = torch.arange(length, device=device).expand(len(prefixes), -1)
-        self.model.hidden_states(torch.tensor(list(prefixes), device=device), positions, cache)
+        self.hidden_states(torch.tensor(list(prefixes), device=device), positions, cache)
         cache.select(torch.tensor([prefixes[prefix] for prefix in of_prompt], device=device))
         return cache

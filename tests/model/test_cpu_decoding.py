@@ -42,8 +42,8 @@ def test_sequences_may_be_divided_among_threads(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr(
         CpuDecoding,
-        "_attend",
-        lambda *values, plain=CpuDecoding._attend: divided.append(len(values[-1])) or plain(*values),
+        "_attend_from_last",
+        lambda *values, plain=CpuDecoding._attend_from_last: divided.append(len(values[1])) or plain(*values),
     )
     torch.testing.assert_close(logits_of_steps(model, is_final=True), together, atol=0, rtol=0)
     assert set(divided) == {4}
