@@ -85,8 +85,10 @@ class PolicyEvaluation:
 class PolicyTrainer:
     """One training run of the engine's model in a folder, resumable from every checkpoint.
 
-    drawn: prompts that were drawn before the next step. Raises TrainingError if the prompts of a step cannot be divided
-    among the processes, or if a group has one sample.
+    drawn: prompts that were drawn before the next step. tokens: of all rollouts so far, prompts included.
+    forward_tokens: how many tokens were read, replayed ones as well, where a backward pass counts as two, or as one if
+    weights are frozen. Raises TrainingError if the prompts of a step cannot be divided among the processes, or if a
+    group has one sample.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class PolicyTrainer:
             else ServerSampler(engine, plan, self.stops, task.tools, self.devices)
         )
         self.drawn = 0
+        self.tokens = self.forward_tokens = 0.0
         # The weights before a checkpoint is loaded: where the training started. Frozen ones are shared, not copied.
         frozen = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
         self.reference = copy.deepcopy(self.model, frozen).eval().requires_grad_(False)
@@ -174,7 +177,21 @@ class PolicyTrainer:
         parts = minibatches(batch, sampled, tokens, plan, self.devices)
         for _ in range(plan.updates):
             numbers |= self._update_once(step, parts)
+        self._count(rollout, sampled)
         return numbers
+
+    def _count(self, rollout: Rollout, sampled: SampledTokens) -> None:
+        """Count what a step read: sampling, the reference, the policy as it was if it is needed, and the updates."""
+        [tokens] = self.devices.total(
+            float(sum(map(len, rollout.prompts)) + sum(len(completion.tokens) for completion in rollout.completions))
+        )
+        plan, replayed = self.plan, 0
+        if self.task.replay is not None:
+            replayed = plan.updates * plan.minibatches * plan.replay_sequences * self.model.shape.context
+        has_frozen = any(not weight.requires_grad for weight in self.model.parameters())
+        untrained = 2 + (sampled.sampler is not None)
+        self.tokens += tokens
+        self.forward_tokens += untrained * tokens + (2 if has_frozen else 3) * (plan.updates * tokens + replayed)
 
     def _update_once(self, step: int, parts: Sequence[tuple[Batch, SampledTokens]]) -> dict[str, float]:
         """An update for each part; returns the means of their numbers. Raises TrainingError if a loss is not finite."""
@@ -261,6 +278,7 @@ class PolicyTrainer:
         state = saved or new
         values = self._values = state.values
         self.drawn = values.get("drawn", state.step * plan.prompts)
+        self.tokens, self.forward_tokens = values.get("tokens", 0.0), values.get("forward_tokens", 0.0)
         self._curve = Curve(self.process.folder / CURVE, state.step) if devices.rank == 0 else None
         report("started", step=state.step, steps=plan.steps, device=str(devices.device), processes=devices.world)
         self._start = time.perf_counter() - values["seconds"]
@@ -300,6 +318,7 @@ class PolicyTrainer:
             if self._curve is not None:
                 self._curve.sync()
             values["seconds"] = round(time.perf_counter() - self._start, 3)
+            values["tokens"], values["forward_tokens"] = self.tokens, self.forward_tokens
             if plan.redraws:
                 values["drawn"] = self.drawn
             saved = partial(self.report, "checkpoint", step=step)

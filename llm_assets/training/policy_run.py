@@ -112,8 +112,11 @@ def keep_policy(
         first, last = curve[name].head(5).mean(), curve[name].tail(5).mean()
         return {"first": round(float(first), 4), "last": round(float(last), 4)}  # type: ignore[arg-type]
 
+    shape = ModelShape.load(origin.file("shape.json").read_text(), origin.record.asset)
     task.stats.update(
         steps=len(curve),
+        tokens=int(values["tokens"]),
+        flops=shape.flops_per_token / 3 * values["forward_tokens"],
         **({"best": values["best"]} if values["best"] else {}),
         stopped=values["stopped"],
         reward=ends_of("reward"),

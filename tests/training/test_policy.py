@@ -317,3 +317,14 @@ def test_with_equal_rewards_the_gradient_is_that_of_the_replayed_loss(tmp_path):
 def test_a_group_of_one_is_an_error(tmp_path):
     with pytest.raises(TrainingError, match="samples 1: a group needs at least 2"):
         policy_trainer(tmp_path / "t", samples=1)
+
+
+@pytest.mark.parametrize(("updates", "passes"), [(1, 2 + 3), (2, 2 + 1 + 2 * 3)])
+def test_tokens_are_counted_and_so_is_how_often_they_are_read(updates, passes, tmp_path):
+    """A completion's tokens are in the curve as its length; with its end, which is no token of it."""
+    values = policy_trainer(tmp_path, steps=2, updates=updates).run()
+    prompts = [ENCODING.document(text) for text in ("one", "two", "three", "four", "five")]
+    read = 8 * sum(len(prompts[prompt_place(number, 5, 1)]) for number in range(8))
+    sampled = sum(32 * row["length"] * 1.0 for row in read_curve(tmp_path))
+    assert 0 <= sampled - (values["tokens"] - read) <= 64
+    assert values["forward_tokens"] == passes * values["tokens"]
