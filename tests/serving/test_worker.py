@@ -14,6 +14,7 @@ from llm_assets.model.decoding import Decoder
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.prefill import CachedModel
 from llm_assets.model.sampling import Engine
+from llm_assets.serving import worker
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.jobs import Job
 from llm_assets.serving.limits import Limits
@@ -259,3 +260,17 @@ def test_a_stream_has_no_line_ends_of_unicode(server, monkeypatch):
     body = {"messages": QUESTION, "max_tokens": 50, "stream": True}
     response = server.post("chat/completions", body)
     assert response.content.isascii() and rb"\u2028" in response.content
+
+
+def test_large_models_compute_with_all_cores_and_small_ones_with_one(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(worker, "cores", lambda: 3)
+    used = []
+    try:
+        for environment, size in (("", 1 << 30), ("", 1 << 20), ("2", 1 << 30)):
+            monkeypatch.setenv("OMP_NUM_THREADS", environment)
+            worker.share_cores(size)
+            used.append(torch.get_num_threads())
+    finally:
+        torch.set_num_threads(before)
+    assert used == [3, 1, 1]  # at last the environment's number, which this process has not taken up
