@@ -193,6 +193,8 @@ class CpuDecoding:
         x = self.embedding[tokens.flatten()]
         normed, attended = torch.empty_like(x), torch.empty(len(x), shape.heads * shape.head_dim)
         projected = torch.empty(len(x), (shape.heads + 2 * shape.kv_heads) * shape.head_dim)
+        gate_and_up = torch.empty(len(x), 2 * shape.hidden)
+        gate, up = gate_and_up.chunk(2, dim=1)
         x_array, normed_array, projected_array = x.numpy(), normed.numpy(), projected.numpy()  # the same memory
         parts = self._parts(len(tokens), cache) if tokens.shape[1] == 1 else []
         for layer in self.layers:
@@ -211,8 +213,8 @@ class CpuDecoding:
                 attended = attend(queries, *keys_and_values, layer.attention, context).flatten(0, 1)
             x.addmm_(attended, layer.output)
             normalise(x_array, layer.feed_forward_norm, epsilon, normed_array)
-            gate, up = torch.mm(normed, layer.gate_and_up).chunk(2, dim=1)
-            x.addmm_(F.silu(gate).mul_(up), layer.down)
+            torch.mm(normed, layer.gate_and_up, out=gate_and_up)
+            x.addmm_(F.silu(gate, inplace=True).mul_(up), layer.down)
         normalise(x_array, self.norm, epsilon, normed_array)
         return normed.view(*tokens.shape, -1)
 

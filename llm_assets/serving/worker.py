@@ -28,7 +28,8 @@ from .limits import Limits
 from .pool import LoadedModel, ModelPool
 
 IDLE_SECONDS = 0.05  # between two looks at deadlines and cancellations while nothing can be sampled
-DIVIDED_BYTES = 1 << 24  # of weights, from which on all cores compute together
+DIVIDED_BYTES = 1 << 24  # of weights that are read, from which on all cores compute together: 2 ms
+TOKENS_PER_READING = 20
 SHUTTING_DOWN = "the server is shutting down"
 LOG = logging.getLogger("llm_assets.serving")
 
@@ -110,7 +111,7 @@ class Worker:
         self._admit()
         for model in list(self.pool.models.values()):
             if not model.decoder.is_done:
-                share_cores(model.size)
+                share_cores(model.size, len(model.decoder.rows))
                 self._step(model)
             elif model.decoder.rows:  # the memory of keys and values of sequences that have ended
                 model.reset()
@@ -199,9 +200,9 @@ class Worker:
         if not sampled:
             return
         model = sampled[0].model
-        share_cores(model.size)
         if not self._read_chosen(model):
             return
+        share_cores(model.size, sum(len(generation.tokens()) for generation in sampled))
         try:
             with model.engine.inference():
                 model.decoder.add(
@@ -347,16 +348,17 @@ class Worker:
             model.reset()
 
 
-def share_cores(size: int) -> None:
-    """Let this thread compute with as many cores as are worth it, unless the environment says how many.
+def share_cores(size: int, tokens: int) -> None:
+    """Let this thread compute with all cores if there is work for them, unless the environment says with how many.
 
-    size: bytes of the model's weights. The products of a small model are too short to divide, and the event loop and
-    the clients of this machine need a core as well.
+    size: bytes of a model's weights. tokens: that are read together; so many as TOKENS_PER_READING take as long as
+    reading the weights. Short products are slower divided: the event loop and the clients need a core as well.
     """
     import torch
 
     if not os.environ.get("OMP_NUM_THREADS"):
-        threads = cores() if size >= DIVIDED_BYTES else 1
+        work = size * max(1, tokens / TOKENS_PER_READING)
+        threads = cores() if work >= DIVIDED_BYTES else 1
         if threads != torch.get_num_threads():
             torch.set_num_threads(threads)
 

@@ -262,15 +262,21 @@ def test_a_stream_has_no_line_ends_of_unicode(server, monkeypatch):
     assert response.content.isascii() and rb"\u2028" in response.content
 
 
-def test_large_models_compute_with_all_cores_and_small_ones_with_one(monkeypatch):
+def test_what_takes_long_is_computed_with_all_cores(monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.setattr(worker, "cores", lambda: 3)
     used = []
     try:
-        for environment, size in (("", 1 << 30), ("", 1 << 20), ("2", 1 << 30)):
+        for environment, size, tokens in (
+            ("", 1 << 30, 1),
+            ("", 1 << 22, 32),
+            ("", 1 << 22, 80),
+            ("", 1 << 22, 1),
+            ("2", 1 << 30, 1),
+        ):
             monkeypatch.setenv("OMP_NUM_THREADS", environment)
-            worker.share_cores(size)
+            worker.share_cores(size, tokens)
             used.append(torch.get_num_threads())
     finally:
         torch.set_num_threads(before)
-    assert used == [3, 1, 1]  # at last the environment's number, which this process has not taken up
+    assert used == [3, 1, 3, 1, 1]  # at last the environment's number, which this process has not taken up
