@@ -6,12 +6,13 @@ generate.
 
 The memory limit: a decoding step reads every weight once, and the keys and values of each sequence; the limit is
 bandwidth divided by these bytes. On a CPU the bandwidth is measured by copying a large array. Small models stay in the
-caches; their limit is the overhead of the calls.
+caches; their limit is the overhead of the calls, of which a model that is served has fewer (`model/cpu_decoding.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import platform
 import statistics
 import time
@@ -56,16 +57,21 @@ def speed(work: Callable[[], object], tokens: int, cuda: bool, rounds: int) -> f
 
 
 def measure(
-    engine: Engine, reference: Any, options: argparse.Namespace, batch: int, bytes_per_second: float
+    engine: Engine, served: Engine, reference: Any, options: argparse.Namespace, batch: int, bytes_per_second: float
 ) -> dict[str, float]:
-    """Speed of a batch with our engine and with transformers' `reference`, and our share of the memory limit."""
+    """Speed of a batch with our engine and with transformers' `reference`, and our share of the memory limit.
+
+    served: the engine as a server has it.
+    """
     shape, parameter = engine.model.shape, next(engine.model.parameters())
     cuda, bytes_per_value = parameter.is_cuda, parameter.element_size()
     prompts = torch.randint(0, shape.vocabulary, (batch, options.prompt), generator=torch.Generator().manual_seed(1))
     sampling = Sampling(max_tokens=options.tokens, temperature=options.temperature)
     tokens, inputs = batch * options.tokens, prompts.to(options.device)
-    complete = partial(engine.complete, prompts.tolist(), sampling, batch=batch)
-    our_speed = speed(complete, tokens, cuda, options.rounds)
+    our_speed, served_speed = (
+        speed(partial(each.complete, prompts.tolist(), sampling, batch=batch), tokens, cuda, options.rounds)
+        for each in (engine, served)
+    )
     generate = partial(
         reference.generate,
         inputs,
@@ -82,6 +88,8 @@ def measure(
     step_bytes = weight_bytes + batch * shape.cache_bytes(options.prompt + options.tokens // 2, bytes_per_value)
     return {
         "tokens_per_second": round(our_speed, 1),
+        "served": round(served_speed, 1),
+        "served_ratio": round(served_speed / our_speed, 2),
         "transformers": round(reference_speed, 1),
         "ratio": round(our_speed / reference_speed, 2),
         "memory_limit": round(batch * bytes_per_second / step_bytes, 1),
@@ -112,9 +120,10 @@ def main() -> None:
     name = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
     known = find_device(name)
     bytes_per_second = known.bandwidth if known else bandwidth()
-    engine = Engine(model, Encoding("none", ".", {}))
+    encoding = Encoding("none", ".", {})
+    engines = Engine(model, encoding), Engine(copy.deepcopy(model), encoding, is_final=True)
     results = {
-        f"batch {batch}": measure(engine, reference, options, batch, bytes_per_second) for batch in options.batches
+        f"batch {batch}": measure(*engines, reference, options, batch, bytes_per_second) for batch in options.batches
     }
     result = {
         "device": name,
