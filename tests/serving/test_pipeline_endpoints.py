@@ -4,34 +4,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
 
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.tables import read_table
+from tests.support.api_requests import EXPLORER_PATHS, get, post
 from tests.support.pipeline_server import pipeline_server
 
 RANKED = 20  # pairs that each of two people ranks
-PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/", "/api/compare/", "/api/tour")
+pytestmark = pytest.mark.usefixtures("data_folder")
 
 
 @pytest.fixture(scope="module")
 def server(shared_pipeline, tmp_path_factory):
     with pipeline_server(shared_pipeline[0], tmp_path_factory.mktemp("explored")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def data_folder(environment, server, monkeypatch):
-    """The folder of the server's votes, which are an input of its artifacts."""
-    monkeypatch.setenv("LLM_ASSETS_DATA", str(server.service.settings.data))
-
-
-def get(server, path, **query):
-    return server.get(f"/api/{path}", params=query)
-
-
-def post(server, path, **body):
-    return requests.post(f"{server.url}/api/{path}", json=body, timeout=300)
 
 
 def table(server, asset, name, crawl=None):
@@ -111,7 +97,7 @@ def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
     names = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
     schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
     operations = [result.ok() for result in schema.get_all_operations()]
-    for operation in (item for item in operations if item.path.startswith(PATHS)):
+    for operation in (item for item in operations if item.path.startswith(EXPLORER_PATHS)):
 
         @given(case=operation.as_strategy())
         @settings(max_examples=3, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
