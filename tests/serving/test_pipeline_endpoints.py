@@ -7,6 +7,9 @@ import pytest
 
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.tables import read_table
+from llm_assets.preference.ranking_files import rankings_file
+from llm_assets.recipes.finetuning import ConversationFile
+from llm_assets.recipes.preference import RankingFile
 from tests.support.api_requests import EXPLORER_PATHS, get, post
 from tests.support.pipeline_server import pipeline_server
 
@@ -82,12 +85,35 @@ def test_a_vote_makes_human_rankings_stale_and_no_model(server):
 
 
 def test_a_file_of_other_lines_keeps_nobody_from_ranking(server):
-    (server.service.settings.data / "rankings" / "notes.jsonl").write_text('{"text": "hello"}\n')
+    path = rankings_file(server.service.settings.data, "notes")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"text": "hello"}\n')
     state = get(server, "rank")
     assert (
         state.status_code == 200
         and {"notes": 0}.items() <= {row["labeller"]: row["rankings"] for row in state.json()["labellers"]}.items()
     )
+
+
+def test_a_missing_file_of_rankings_is_named_and_keeps_nobody_from_ranking(server, tmp_path, monkeypatch):
+    workspace, last = server.service.checkpoints.workspace, get(server, "rank").json()["version"]
+    settings = workspace.recipe.human_rankings.replace(files=[RankingFile(path=f"{tmp_path}/lost.jsonl", name="mine")])
+    monkeypatch.setattr(workspace, "recipe", workspace.recipe.replace(human_rankings=settings))
+    pair = post(server, "rank/next", labeller="eve").json()["pair"]
+    assert post(server, "rank/votes", labeller="eve", pair=pair["pair"], vote="tie").json()["is_read"]
+    state = get(server, "rank").json()
+    problem = f"human_rankings.files: no such file: mine ({tmp_path}/lost.jsonl)"
+    assert (state["state"], state["reason"]) == ("unknown", f"unknown: {problem}")
+    assert state["version"]["identity"] == last["identity"] and state["version"]["unread"] == last["unread"] + 1
+    missing = [ConversationFile(path=f"{tmp_path}/gone.jsonl", name="ours")]
+    conversations = workspace.recipe.conversations.replace(files=missing)
+    never_built = workspace.recipe.replace(name="never-built", conversations=conversations)
+    monkeypatch.setattr(workspace, "recipe", never_built)
+    state = get(server, "rank").json()
+    problem = f"conversations: no such file: ours ({tmp_path}/gone.jsonl)"
+    assert state["reason"] == f"unknown: {problem}" and state["version"]["identity"] is None and state["pairs"] == 0
+    refused = post(server, "rank/next", labeller="eve")
+    assert refused.status_code == 409 and problem in refused.json()["error"]["message"]
 
 
 def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
