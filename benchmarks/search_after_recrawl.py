@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.stage import Resolver
+from llm_assets.artifacts.resolver import Resolver
 from llm_assets.artifacts.tables import read_table
 from llm_assets.cli.model import checkpoint_folder
 from llm_assets.evaluation.answers import chat_answers

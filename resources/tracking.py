@@ -19,7 +19,7 @@ import dagster as dg
 from llm_assets.artifacts.identity import Identity, flatten
 from llm_assets.artifacts.materialize import NoTracker, Tracker
 from llm_assets.artifacts.record import Record
-from llm_assets.artifacts.stage import Resolution
+from llm_assets.artifacts.resolver import Resolution
 from llm_assets.artifacts.store import Artifact
 from llm_assets.settings import load_settings, sqlite_file
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
 
+from llm_assets.compute.forks import can_fork
 from tests.support.crawler_forks import ForkedCrawler
 from tests.support.isolation import isolate
 from tests.support.shared_folders import file_times, shared_folder
@@ -97,7 +97,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def forked_crawlers():
     """Crawls of the test process fork their crawlers from one that has imported Scrapy."""
-    if sys.platform != "linux":
+    if not can_fork():
         yield
         return
     with pytest.MonkeyPatch.context() as monkeypatch:

@@ -15,7 +15,8 @@ from .store import Store
 from .tables import TableInvalid, row_count, scan_table, validate
 
 if TYPE_CHECKING:
-    from .stage import Resolution, Stage
+    from .resolver import Resolution
+    from .stage import Stage
 
 BATCH_ROWS = 50_000
 SCHEMA = "schema"

@@ -10,7 +10,8 @@ from .checks import CheckOutcome
 from .errors import RESOLUTION_ERRORS
 from .identity import ABSENT, artifact_key, differences
 from .materialize import Workspace
-from .stage import Key, Resolution, drifted_modules
+from .resolver import Resolution
+from .stage import Key, drifted_modules
 
 SHOWN_CHARACTERS = 60  # of a value in an explanation; longer values are cut
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from .explain import Explanation, explain
 from .materialize import Workspace
-from .stage import Resolver, Stage
+from .resolver import Resolver
+from .stage import Stage
 
 State = Literal["cached", "build", "depends", "unknown", "left_out"]
 WORST: tuple[State, ...] = ("unknown", "build", "depends", "cached", "left_out")  # the first one is an asset's state

@@ -20,8 +20,9 @@ from .progress import Listener, Progress
 from .purge import refuse_unfinished
 from .record import FileEntry, Record, data_version
 from .remote_tasks import RemoteTasks, library_versions
+from .resolver import Resolution, Resolver
 from .source import source_digests
-from .stage import Graph, Resolution, Resolver, Stage, drifted_modules
+from .stage import Graph, Stage, drifted_modules
 from .step import TASKS, Step, sum_stats
 from .store import Store
 from .views import draw_views

@@ -20,7 +20,8 @@ from .artifact import Artifact
 from .errors import ArtifactError, clear_disk_errors
 from .identity import SHORT_ID_DIGITS, fingerprint
 from .record import RECORD, write_atomic
-from .stage import Graph, Resolver
+from .resolver import Resolver
+from .stage import Graph
 from .store import Store
 from .tables import scan_table
 from .views import SIDECARS

@@ -21,7 +21,8 @@ from .record import write_atomic
 from .source import module_file, source_digests
 
 if TYPE_CHECKING:
-    from .stage import Resolution, Stage
+    from .resolver import Resolution
+    from .stage import Stage
 
 # Files that are stored beside the data and are no part of the artifact.
 VIEW_VERSIONS = "views.json"

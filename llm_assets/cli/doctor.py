@@ -26,7 +26,7 @@ from llm_assets.artifacts.checks import remembered_result, stage_checks
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.progress import human_size
-from llm_assets.artifacts.stage import Resolver
+from llm_assets.artifacts.resolver import Resolver
 from llm_assets.artifacts.store import Store
 from llm_assets.compute.compilers import find_compiler
 from llm_assets.graph import open_workspace

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from llm_assets.artifacts import Artifact
-from llm_assets.artifacts.stage import Resolver
+from llm_assets.artifacts.resolver import Resolver
 from llm_assets.graph import open_workspace
 
 from .options import recipe_option

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from llm_assets.graph import open_workspace
-from llm_assets.preference.human_rankings import HUMAN_RANKINGS, counted_journals, without_rankings
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS, is_counted, without_rankings
 from llm_assets.preference.ranking_files import (
     add_ranking,
     in_order,
@@ -81,10 +81,7 @@ def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: 
 
 def what_next(file: Path, recipe: Recipe, data: Path) -> str:
     """How the rankings of a file get into a version of `human_rankings`."""
-    settings = recipe.human_rankings
-    files = [Path(named.path).expanduser() for named in settings.files]
-    files += [journal.path for journal in counted_journals(settings, data)]
-    if file.resolve() not in {path.resolve() for path in files}:
+    if not is_counted(file, recipe.human_rankings, data):
         return f"recipe {recipe.name} does not read this file: name it in human_rankings.files"
     if (reason := without_rankings(recipe)) is not None:
         return reason

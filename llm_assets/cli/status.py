@@ -11,7 +11,7 @@ import click
 
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.explain import left_out_lines
-from llm_assets.artifacts.stage import Resolution
+from llm_assets.artifacts.resolver import Resolution
 from llm_assets.graph import open_workspace
 from llm_assets.settings import Settings, load_settings
 

@@ -96,12 +96,9 @@ def holding_files(
     """
     crawls = workspace.store.root / "raw_warc"
     pieces_file = takedowns.pieces_path(plan.rule.rule)
-    below = files_below(settings.data, workspace.store.root, settings.dagster_home)
-    files = (
-        path
-        for path in chain(below, named_files(workspace.recipe))
-        if path != pieces_file and not path.is_relative_to(crawls)
-    )
+    searched = (settings.data, workspace.store.root, settings.dagster_home)
+    below = (path for path in files_below(*searched) if path != pieces_file and not path.is_relative_to(crawls))
+    files = chain(below, named_files(workspace.recipe, searched))
     # Other pages of a crawl, even pages that were never extracted, may hold the same words: find records by URL.
     folders = [
         folder for pages in plan.pages for folder in crawls.glob(f"{pages.crawl}/*") if holds_records(folder, plan.rule)
@@ -109,12 +106,12 @@ def holding_files(
     return files_containing(pieces, files, decoders.get) + folders
 
 
-def named_files(recipe: Recipe) -> Iterator[Path]:
-    """The files of rankings and conversations that the recipe names."""
-    for named in (*recipe.human_rankings.files, *recipe.conversations.files, *recipe.conversations.evaluation_files):
-        path = Path(named.path).expanduser()
-        if path.is_file():
-            yield path
+def named_files(recipe: Recipe, searched: tuple[Path, ...]) -> list[Path]:
+    """The files of rankings and conversations that the recipe names, outside the folders that are searched anyway."""
+    named = (*recipe.human_rankings.files, *recipe.conversations.files, *recipe.conversations.evaluation_files)
+    folders = [folder.resolve() for folder in searched]
+    paths = sorted({Path(item.path).expanduser().resolve() for item in named})
+    return [path for path in paths if path.is_file() and not any(map(path.is_relative_to, folders))]
 
 
 def begin(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> Takedown:

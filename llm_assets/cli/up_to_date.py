@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.checks import CheckResult, remembered_result, stage_checks
 from llm_assets.artifacts.progress import Progress
-from llm_assets.artifacts.stage import Resolution, Stage
+from llm_assets.artifacts.resolver import Resolution
+from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.views import draw_views
 
 if TYPE_CHECKING:

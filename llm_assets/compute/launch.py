@@ -19,7 +19,7 @@ from llm_assets.artifacts.record import write_atomic
 from . import MACHINE_ENDED, MACHINE_STARTED, PROCESS_FAILED, PROGRESS
 from .allocator import ALLOCATOR
 from .devices import TrainingDevices
-from .forks import can_fork, run_module
+from .forks import can_fork_training, run_module
 from .jobs import dump_job
 from .nodes import STARTED_ON, Nodes
 
@@ -47,7 +47,7 @@ def subprocess_launcher(command: list[str], environment: Mapping[str, str]) -> i
     """
     output = sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None
     interpreter, option, module, *arguments = command
-    if can_fork() and (interpreter, option) == (sys.executable, "-m") and module != TORCHRUN:
+    if can_fork_training() and (interpreter, option) == (sys.executable, "-m") and module != TORCHRUN:
         return run_module(module, arguments, environment, 1 if output is None else output)
     with subprocess.Popen(command, env=dict(environment), stdout=output) as process:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Workspace
-from llm_assets.artifacts.stage import Resolver
+from llm_assets.artifacts.resolver import Resolver
 from llm_assets.artifacts.tables import polars_schema, scan_table
 from llm_assets.web.schemas import Captures
 

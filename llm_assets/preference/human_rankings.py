@@ -24,7 +24,7 @@ from llm_assets.dialogue.splits import TRAIN, split_of, stable_share
 from llm_assets.recipes.preference import HumanRankings, RankingFile, SimulatedLabeller
 from llm_assets.settings import load_settings
 
-from .journals import Journal, is_journal, journals, journals_of_versions, rating_rows, unread_votes, vote_rows
+from .journals import FOLDERS, Journal, is_journal, journals, journals_of_versions, rating_rows, unread_votes, vote_rows
 from .labelling_rule import prefer, rule_score
 from .open_prompts import PreferenceError
 from .preference_files import read_rankings
@@ -252,6 +252,13 @@ def counted_journals(settings: HumanRankings, data: Path) -> list[Journal]:
     if settings.votes is False:
         return []
     return journals(data, [Path(file.path).expanduser() for file in settings.files])
+
+
+def is_counted(file: Path, settings: HumanRankings, data: Path) -> bool:
+    """Whether the rankings of a file count, once it has some: the recipe names it, or it is in a folder of votes."""
+    named = {Path(item.path).expanduser().resolve() for item in settings.files}
+    folders = [] if settings.votes is False else [(data / folder).resolve() for folder in FOLDERS.values()]
+    return file.resolve() in named or file.parent.resolve() in folders
 
 
 def waiting_votes(settings: HumanRankings, data: Path, artifact: Artifact | None) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from llm_assets.artifacts.external import external_digests, external_version
-from llm_assets.artifacts.stage import PREDECESSOR, Stage
+from llm_assets.artifacts.identity import PREDECESSOR
+from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.engine import cores

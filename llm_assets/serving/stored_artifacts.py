@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from llm_assets.artifacts import Artifact, Workspace
-from llm_assets.artifacts.errors import RESOLUTION_ERRORS, CorruptArtifact, LeftOut
+from llm_assets.artifacts.errors import RESOLUTION_ERRORS, CorruptArtifact, LeftOut, NotBuilt
 from llm_assets.artifacts.store import NO_PARTITION
 
 
 def current_or_last_built(workspace: Workspace, asset: str) -> tuple[Artifact, bool]:
     """The artifact of an asset under the recipe, or else the one that was built last, and whether it is that (stale).
 
-    A change of the recipe or a new vote must not take away a model until its training has been repeated. Raises as
-    `Resolver.artifact` does if the store has none, if the recipe leaves the asset out, and for a damaged one; an input
-    that cannot be read, such as a file that the recipe names, raises the error of its stage.
+    A change of the recipe or a new vote must not take away a model until its training has been repeated, and neither
+    must a missing file that the recipe names. Raises as `Resolver.artifact` does if the store has none (NotBuilt, which
+    names such a file), if the recipe leaves the asset out, and for a damaged one.
     """
     try:
         return workspace.resolver().artifact(asset, None), False
     except (LeftOut, CorruptArtifact):
         raise
-    except RESOLUTION_ERRORS:
+    except RESOLUTION_ERRORS as error:
         artifact = _last_built(workspace, asset)
-        if artifact is None:
-            raise
-        return artifact, True
+        if artifact is not None:
+            return artifact, True
+        if isinstance(error, ValueError):  # of a stage, about a file
+            raise NotBuilt(f"{asset} is not built, and cannot be: {error}") from error
+        raise
 
 
 def _last_built(workspace: Workspace, asset: str) -> Artifact | None:

@@ -263,7 +263,7 @@ def test_each_of_a_long_chain_of_predecessors_is_resolved_once(tmp_path, folder,
         return recipe.model_copy(update={"crawls": dict.fromkeys(crawls_before, "a")}) if crawls_before else None
 
     graph = Graph([LETTERS, WORDS, replace(TOTAL, continues=earlier_recipe)])
-    monkeypatch.setattr("llm_assets.artifacts.stage.Resolver._recipe_of", lambda self, stage, unbuilt: self.recipe)
+    monkeypatch.setattr("llm_assets.artifacts.resolver.Resolver._recipe_of", lambda self, stage, unbuilt: self.recipe)
     recipe = ToyRecipe(folder=str(folder), crawls={f"c{number:02}": "a" for number in range(30)})
     for number in range(30):
         make_folder(folder, f"c{number:02}", files=1, lines=1)

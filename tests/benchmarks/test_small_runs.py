@@ -45,7 +45,7 @@ def run_benchmark(name, tmp_path, *words, **environment):
 
 def run_torch_benchmark(name, tmp_path, *words):
     """The same of a benchmark that needs torch, in a fork of a process that has imported it, which takes 4 s."""
-    if not forks.can_fork():
+    if not forks.can_fork_training():
         return run_benchmark(name, tmp_path, *words)
     result, output = tmp_path / "result.json", tmp_path / "output.txt"
     environment = {**ALLOCATOR, **os.environ, "PYTHONUNBUFFERED": "1"}  # as of `run_job`, whose server forks this, too

@@ -10,7 +10,9 @@ import pytest
 
 from llm_assets.compute import forks
 
-pytestmark = pytest.mark.skipif(not forks.can_fork(), reason="processes are forked on Linux without a GPU only")
+pytestmark = pytest.mark.skipif(
+    not forks.can_fork_training(), reason="processes are forked on Linux without a GPU only"
+)
 
 
 @pytest.fixture
@@ -25,6 +27,10 @@ def run(tmp_path):
             return forks.run_module(name, arguments, {**os.environ, **environment}, output.fileno())
 
     return run
+
+
+def training_server():
+    return forks._servers[os.getpid(), forks.TRAINING]
 
 
 WHAT_IT_IS_GIVEN = """
@@ -75,8 +81,8 @@ def test_an_interrupt_of_the_parent_kills_the_process(run):
 
 def test_after_the_server_is_killed_another_is_started(run):
     assert run("") == 0
-    forks._servers[os.getpid()].process.kill()
-    forks._servers[os.getpid()].process.wait()
+    training_server().process.kill()
+    training_server().process.wait()
     assert run("") == 0
 
 
@@ -84,17 +90,17 @@ def test_the_server_imports_torch_alone_and_has_one_thread(run):
     """Threads do not survive a fork, and polars, for one, starts some when it is imported."""
     source = "import sys; sys.exit(any(name in sys.modules for name in ('polars', 'numba', 'dagster', 'pyarrow')))"
     assert run(source) == 0
-    server = forks._servers[os.getpid()].process.pid
+    server = training_server().process.pid
     assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1
 
 
 def test_settings_that_are_read_when_torch_is_loaded_need_another_server(run, monkeypatch):
     assert run("") == 0
-    server = forks._servers[os.getpid()]
-    assert run("", COLOUR="red") == 0 and forks._servers[os.getpid()] is server
+    server = training_server()
+    assert run("", COLOUR="red") == 0 and training_server() is server
     started = []
 
-    def start(environment):
+    def start(imported, environment):
         started.append(environment["OMP_NUM_THREADS"])
         raise InterruptedError
 

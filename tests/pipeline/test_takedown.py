@@ -3,6 +3,7 @@
 import fcntl
 import json
 import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -33,7 +34,7 @@ def ranked():
     from llm_assets.recipes.preference import RankingFile
 
     base = mine()
-    files = (RankingFile(path="{path}", name="ranked"),)
+    files = [RankingFile(path=path, name=name) for name, path in {paths}.items()]
     return base.replace(human_rankings=base.human_rankings.replace(files=files))
 """
 
@@ -59,16 +60,21 @@ def test_a_file_that_still_holds_the_text_is_named_until_it_is_gone(takedown_cor
     data, texts = takedown_corpus
     notes = data / "notes.txt"
     notes.write_text(f"somebody copied this: {texts[0]}")
-    ranked = data.parent / "elsewhere.jsonl"
-    ranked.write_text(json.dumps({"question": "Why?", "first": texts[0], "second": "So.", "preferred": "first"}))
+    named = {"elsewhere": f"{data.parent}/elsewhere.jsonl", "inside": f"{data}/../data/inside.jsonl"}
+    for path in named.values():
+        ranking = {"question": "Why?", "first": texts[0], "second": "So.", "preferred": "first"}
+        Path(path).write_text(json.dumps(ranking))
     with (data.parent / "recipe.py").open("a") as recipe:
-        recipe.write(NAMING_RANKINGS.format(path=ranked))
+        recipe.write(NAMING_RANKINGS.format(paths=named))
     words = (RULE, "--no-rebuild", "--recipe", f"{data.parent}/recipe.py:ranked")
     for _ in range(2):
         code, output = takedown(*words)
-        assert code == 1 and "notes.txt" in output and "elsewhere.jsonl" in output
+        lines = [line for line in output.splitlines() if line.startswith("still holds text of these pages: ")]
+        names = sorted(Path(line).name for line in lines)
+        assert code == 1 and names == ["elsewhere.jsonl", "inside.jsonl", "notes.txt"]
     notes.unlink()
-    ranked.write_text("{}\n")
+    for path in named.values():
+        Path(path).write_text("{}\n")
     assert takedown(*words)[0] == 0
     assert not list((data / "artifacts" / ".takedowns").glob("*.pieces"))
 

@@ -18,7 +18,7 @@ from llm_assets.preference.ranking_files import add_ranking, ranked_by, rankings
 from llm_assets.preference.response_pairs import pair_digest, pairs_of
 from llm_assets.preference.reward_checkpoint import noise_ceiling, orders, preference_rows, reliability
 from llm_assets.recipes import SimulatedLabeller, gpu, laptop
-from llm_assets.recipes.preference import RankingFile
+from llm_assets.recipes.preference import HumanRankings, RankingFile
 
 GOOD = {
     "question": "Tell me of tea.",
@@ -215,11 +215,13 @@ def test_the_command_fails_if_response_pairs_is_not_built(tmp_path, monkeypatch)
 
 
 def test_the_command_ends_with_how_the_rankings_get_into_a_version(tmp_path):
-    path, elsewhere = rankings_file(tmp_path, "ann"), tmp_path / "ann.jsonl"
-    add_ranking(path, pair(1), "first", "ann")
+    path, elsewhere = rankings_file(tmp_path, "ann"), tmp_path / "ann.jsonl"  # neither exists before the first vote
     with click.Context(rank) as context:
         context.meta[CHOSEN_RECIPE] = "my.py:mine"
         advice = what_next(path, laptop(), tmp_path)
         assert advice.endswith("llm-assets run --recipe my.py:mine --select human_rankings")
         assert "votes=True" in what_next(path, gpu(), tmp_path)
         assert "name it in human_rankings.files" in what_next(elsewhere, laptop(), tmp_path)
+        named = HumanRankings(files=(RankingFile(path=str(elsewhere), name="a"),), votes=False)
+        assert what_next(elsewhere, laptop().replace(human_rankings=named), tmp_path) == advice
+        assert "name it in human_rankings.files" in what_next(path, laptop().replace(human_rankings=named), tmp_path)

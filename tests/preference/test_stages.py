@@ -11,7 +11,7 @@ from llm_assets import recipes
 from llm_assets.artifacts import Graph, Store, materialize
 from llm_assets.artifacts.checks import examine, stage_checks
 from llm_assets.artifacts.inputs import Inputs
-from llm_assets.artifacts.stage import Resolver
+from llm_assets.artifacts.resolver import Resolver
 from llm_assets.artifacts.tables import read_table
 from llm_assets.dialogue.splits import SPLITS
 from llm_assets.evaluation.figures import MODELS, find, read_figures

@@ -10,7 +10,7 @@ import pytest
 from llm_assets import recipes
 from llm_assets.artifacts import Graph, Store
 from llm_assets.artifacts.checks import examine
-from llm_assets.artifacts.stage import Resolver
+from llm_assets.artifacts.resolver import Resolver
 from llm_assets.dialogue.splits import split_of
 from llm_assets.evaluation.figures import figures_table, row
 from llm_assets.evaluation.intervals import Estimate

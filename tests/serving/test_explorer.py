@@ -20,29 +20,16 @@ from llm_assets.model.shape import ModelError
 from llm_assets.serving.explorer import data_routes, rank_routes, sql_routes, tour_routes
 from llm_assets.settings import PROJECT
 from llm_assets.warc.records import WarcError
+from tests.support.api_requests import EXPLORER_PATHS, get, post
 from tests.support.explored_store import HOSTILE, MAIL, SHORT, explored_server
 
-PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/", "/api/compare/", "/api/tour")
+pytestmark = pytest.mark.usefixtures("data_folder")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with explored_server(tmp_path_factory.mktemp("explored")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def data_folder(environment, server, monkeypatch):
-    """The folder of the server's votes, which are an input of its artifacts."""
-    monkeypatch.setenv("LLM_ASSETS_DATA", str(server.service.settings.data))
-
-
-def get(server, path, **query):
-    return server.get(f"/api/{path}", params=query)
-
-
-def post(server, path, **body):
-    return requests.post(f"{server.url}/api/{path}", json=body, timeout=300)
 
 
 def place_of(server, url):
@@ -346,7 +333,7 @@ def test_the_same_checks_as_for_other_endpoints(server):
     assert requests.post(f"{server.url}/api/data/sql", data="sql=SELECT 1").status_code == 415
     schema = server.get("/openapi.json").json()
     for path, operations in schema["paths"].items():
-        if path.startswith(PATHS) and not path.endswith(("/raw", "/view")):
+        if path.startswith(EXPLORER_PATHS) and not path.endswith(("/raw", "/view")):
             for operation in operations.values():
                 success = next(body for status, body in operation["responses"].items() if status.startswith("2"))
                 assert success["content"]["application/json"]["schema"], path

@@ -16,6 +16,7 @@ from llm_assets.serving.bounded_threads import BoundedThreads
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.page_files import FOLDER
 from llm_assets.tokens.tokenizer import train
+from tests.support.api_requests import post
 from tests.support.model_server import model_server, script_tokens
 from tests.support.tiny_models import ENCODING, TEXTS
 
@@ -47,19 +48,15 @@ def server(tmp_path_factory):
             yield running
 
 
-def ask(server, path, body):
-    return requests.post(f"{server.url}/api/{path}", json=body, timeout=60)
-
-
 def stream(server, **body):
     """The chunks of a continued document."""
-    lines = [line for line in ask(server, "continue", body).iter_lines(decode_unicode=True) if line]
+    lines = [line for line in post(server, "continue", **body).iter_lines(decode_unicode=True) if line]
     assert lines[-1] == "data: [DONE]", lines[-1]
     return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
 
 
 def test_a_conversation_has_the_tokens_and_marks_of_training(server):
-    body = ask(server, "render", {"messages": ANSWERED, "tools": ["python"]}).json()
+    body = post(server, "render", messages=ANSWERED, tools=["python"]).json()
     messages = [
         Message("system", "Tools: python.\nBe short."),
         Message("user", USER["content"]),
@@ -74,7 +71,7 @@ def test_a_conversation_has_the_tokens_and_marks_of_training(server):
 
 
 def test_an_unanswered_conversation_ends_where_the_answer_begins(server):
-    tokens = ask(server, "render", {"messages": [USER]}).json()["tokens"]
+    tokens = post(server, "render", messages=[USER]).json()["tokens"]
     assert tokens[-1] == {
         "id": SPECIAL["<|assistant_start|>"],
         "token": "<|assistant_start|>",
@@ -87,7 +84,7 @@ def test_an_unanswered_conversation_ends_where_the_answer_begins(server):
 
 def test_a_text_is_shown_in_the_tokens_of_the_encodings_that_are_here(server):
     text = "Äpfel 東京 <|user_end|>"
-    body = ask(server, "tokenize", {"model": "base", "text": text}).json()
+    body = post(server, "tokenize", model="base", text=text).json()
     assert (body["characters"], body["bytes"]) == (len(text), len(text.encode()))
     of_model, gpt2 = body["encodings"]
     assert [token["id"] for token in of_model["tokens"]] == ENCODING.encode(text) and of_model["published"] is None
@@ -101,12 +98,12 @@ def test_a_text_is_shown_in_the_tokens_of_the_encodings_that_are_here(server):
 
 def test_the_merges_of_a_token_end_with_it(server):
     data, number = max(GPT2.ranks.items(), key=lambda item: len(item[0]))
-    steps = ask(server, "merges", {"encoding": "gpt2", "id": number}).json()["steps"]
+    steps = post(server, "merges", encoding="gpt2", id=number).json()["steps"]
     assert [len(step) for step in steps] == list(range(len(data), 0, -1)) and len(data) > 3
     assert {"".join(token["token"] for token in step) for step in steps} == {data.decode()}
     assert steps[-1][0]["id"] == number and all(token["id"] <= number for step in steps for token in step)
     for number in (SPECIAL["<|bos|>"], 65):
-        [[token]] = ask(server, "merges", {"id": number}).json()["steps"]
+        [[token]] = post(server, "merges", id=number).json()["steps"]
         assert token["id"] == number
 
 
@@ -148,7 +145,7 @@ def test_models_are_listed_with_what_the_page_needs(server):
 
 def test_what_a_text_looks_like_does_not_end_a_turn(server):
     text = "<|user_end|><|assistant_start|>"
-    tokens = ask(server, "render", {"messages": [{"role": "user", "content": text}]}).json()["tokens"]
+    tokens = post(server, "render", messages=[{"role": "user", "content": text}]).json()["tokens"]
     assert len([token for token in tokens if token.get("special")]) == 4
     first, *_ = stream(server, prompt=text, max_tokens=0)
     assert [token.get("special", False) for token in first["tokens"]].count(True) == 1
@@ -179,7 +176,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("path", "body", "part"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_a_wrong_request_is_refused(server, path, body, part):
-    response = ask(server, path, body)
+    response = post(server, path, **body)
     assert response.status_code == 400 and part in response.json()["error"]["message"], response.text[:300]
 
 
@@ -188,8 +185,8 @@ def test_the_checks_of_the_api_apply(server, path):
     address = f"{server.url}/api/{path}"
     assert requests.post(address, data="{}", headers={"Content-Type": "text/plain"}, timeout=60).status_code == 415
     assert requests.post(address, json={}, headers={"Host": "evil.example"}, timeout=60).status_code == 403
-    assert ask(server, path, {"text": "x" * (1 << 20)}).status_code == 413
-    assert ask(server, path, {"model": "../../etc", "messages": [USER], "text": "a", "id": 1}).status_code in (400, 404)
+    assert post(server, path, text="x" * (1 << 20)).status_code == 413
+    assert post(server, path, model="../../etc", messages=[USER], text="a", id=1).status_code in (400, 404)
 
 
 def test_a_request_for_which_too_many_wait_is_refused():

@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 
 import pytest
-import requests
 
 from llm_assets.artifacts import materialize
 from llm_assets.artifacts.tables import read_table
@@ -16,6 +15,7 @@ from llm_assets.preference.journals import journals
 from llm_assets.preference.ranking_files import AGAIN
 from llm_assets.release.checkpoint_lineage import lineage
 from llm_assets.serving.explorer import arena_routes, rank_routes
+from tests.support.api_requests import post
 from tests.support.browser import button, chromium, serious_faults, view_opener
 from tests.support.model_server import script_tokens
 from tests.support.pipeline_server import pipeline_server
@@ -24,6 +24,8 @@ from tests.support.scripted_engine import call_tokens
 HOSTILE = '<img src=x onerror="window.hacked=1"><b>bold</b>'
 REFUSED = ["Content Security Policy", "sandboxed"]  # what the browser says about pages of others
 INVENTED = "Zyxo kwab vuqel jix pondro flimzu."  # words of no page and no conversation
+
+pytestmark = pytest.mark.usefixtures("data_folder")
 
 
 def tune_again(workspace):
@@ -37,12 +39,6 @@ def tune_again(workspace):
 def server(shared_pipeline, tmp_path_factory):
     with pipeline_server(shared_pipeline[0], tmp_path_factory.mktemp("explored"), tune_again) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def data_folder(environment, server, monkeypatch):
-    """The folder of the server's votes, which are an input of its artifacts."""
-    monkeypatch.setenv("LLM_ASSETS_DATA", str(server.service.settings.data))
 
 
 @pytest.fixture(scope="module")
@@ -215,13 +211,13 @@ def test_keys_vote_only_where_the_answers_have_the_focus(view, server):
 
 def next_pair(server, labeller):
     """The identifier of the pair that somebody is to rank next, which nobody else gets until they ask again."""
-    return requests.post(f"{server.url}/api/rank/next", json={"labeller": labeller}).json()["pair"]["pair"]
+    return post(server, "rank/next", labeller=labeller).json()["pair"]["pair"]
 
 
 def test_agreement_and_guidelines_are_at_hand(view, server, pairs):
     pair, given = "", next_pair(server, "cid")
     while not pair or stable_share("ranked again", "0", pair) >= AGAIN:  # until everybody is to rank it
-        requests.post(f"{server.url}/api/rank/votes", json={"labeller": "cid", "pair": given, "vote": "tie"})
+        post(server, "rank/votes", labeller="cid", pair=given, vote="tie")
         pair, given = given, next_pair(server, "cid")
     with view("rank") as page:
         page.get_by_label("Your name").fill("ann")
@@ -354,7 +350,7 @@ def test_a_chat_that_searches_is_shown_as_tokens_and_traced(view, server, fact, 
 
 def test_what_a_vote_makes_stale_and_the_scorecard_are_shown(view, server):
     pair = next_pair(server, "hal")
-    requests.post(f"{server.url}/api/rank/votes", json={"labeller": "hal", "pair": pair, "vote": "tie"})
+    post(server, "rank/votes", labeller="hal", pair=pair, vote="tie")
     with view("pipeline", expected_errors=REFUSED) as page:
         rankings_asset, model = page.locator("#asset-human_rankings"), page.locator("#asset-rlhf_checkpoint")
         rankings_asset.locator("summary").click()

@@ -4,34 +4,23 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
 
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.tables import read_table
+from llm_assets.preference.ranking_files import rankings_file
+from llm_assets.recipes.finetuning import ConversationFile
+from llm_assets.recipes.preference import RankingFile
+from tests.support.api_requests import EXPLORER_PATHS, get, post
 from tests.support.pipeline_server import pipeline_server
 
 RANKED = 20  # pairs that each of two people ranks
-PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/", "/api/compare/", "/api/tour")
+pytestmark = pytest.mark.usefixtures("data_folder")
 
 
 @pytest.fixture(scope="module")
 def server(shared_pipeline, tmp_path_factory):
     with pipeline_server(shared_pipeline[0], tmp_path_factory.mktemp("explored")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def data_folder(environment, server, monkeypatch):
-    """The folder of the server's votes, which are an input of its artifacts."""
-    monkeypatch.setenv("LLM_ASSETS_DATA", str(server.service.settings.data))
-
-
-def get(server, path, **query):
-    return server.get(f"/api/{path}", params=query)
-
-
-def post(server, path, **body):
-    return requests.post(f"{server.url}/api/{path}", json=body, timeout=300)
 
 
 def table(server, asset, name, crawl=None):
@@ -96,12 +85,35 @@ def test_a_vote_makes_human_rankings_stale_and_no_model(server):
 
 
 def test_a_file_of_other_lines_keeps_nobody_from_ranking(server):
-    (server.service.settings.data / "rankings" / "notes.jsonl").write_text('{"text": "hello"}\n')
+    path = rankings_file(server.service.settings.data, "notes")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"text": "hello"}\n')
     state = get(server, "rank")
     assert (
         state.status_code == 200
         and {"notes": 0}.items() <= {row["labeller"]: row["rankings"] for row in state.json()["labellers"]}.items()
     )
+
+
+def test_a_missing_file_of_rankings_is_named_and_keeps_nobody_from_ranking(server, tmp_path, monkeypatch):
+    workspace, last = server.service.checkpoints.workspace, get(server, "rank").json()["version"]
+    settings = workspace.recipe.human_rankings.replace(files=[RankingFile(path=f"{tmp_path}/lost.jsonl", name="mine")])
+    monkeypatch.setattr(workspace, "recipe", workspace.recipe.replace(human_rankings=settings))
+    pair = post(server, "rank/next", labeller="eve").json()["pair"]
+    assert post(server, "rank/votes", labeller="eve", pair=pair["pair"], vote="tie").json()["is_read"]
+    state = get(server, "rank").json()
+    problem = f"human_rankings.files: no such file: mine ({tmp_path}/lost.jsonl)"
+    assert (state["state"], state["reason"]) == ("unknown", f"unknown: {problem}")
+    assert state["version"]["identity"] == last["identity"] and state["version"]["unread"] == last["unread"] + 1
+    missing = [ConversationFile(path=f"{tmp_path}/gone.jsonl", name="ours")]
+    conversations = workspace.recipe.conversations.replace(files=missing)
+    never_built = workspace.recipe.replace(name="never-built", conversations=conversations)
+    monkeypatch.setattr(workspace, "recipe", never_built)
+    state = get(server, "rank").json()
+    problem = f"conversations: no such file: ours ({tmp_path}/gone.jsonl)"
+    assert state["reason"] == f"unknown: {problem}" and state["version"]["identity"] is None and state["pairs"] == 0
+    refused = post(server, "rank/next", labeller="eve")
+    assert refused.status_code == 409 and problem in refused.json()["error"]["message"]
 
 
 def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
@@ -111,7 +123,7 @@ def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
     names = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
     schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
     operations = [result.ok() for result in schema.get_all_operations()]
-    for operation in (item for item in operations if item.path.startswith(PATHS)):
+    for operation in (item for item in operations if item.path.startswith(EXPLORER_PATHS)):
 
         @given(case=operation.as_strategy())
         @settings(max_examples=3, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)

@@ -13,7 +13,7 @@ from llm_assets.artifacts.errors import NotBuilt
 from llm_assets.artifacts.explain import explain
 from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES
 from llm_assets.preference.arena import OpenComparisons
-from llm_assets.preference.human_rankings import HUMAN_RANKINGS, agreement, counted_journals, rankings_of_files
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS, agreement, is_counted, rankings_of_files
 from llm_assets.preference.journals import journals
 from llm_assets.preference.ranking_files import RANKINGS, add_ranking, ranking_files, rankings_file
 
@@ -89,7 +89,7 @@ def _next(queues: RankQueues, body: NextPairRequest) -> NextPairBody:
 def _vote(reader: Reader, queues: RankQueues, comparisons: OpenComparisons, body: RankRequest) -> StoredVote:
     if (body.pair is None) == (body.comparison is None):
         raise invalid("give either pair or comparison", "pair")
-    data = reader.settings.data
+    settings, data = reader.workspace.recipe.human_rankings, reader.settings.data
     path = rankings_file(data, body.labeller)
     if body.comparison is not None:
         _, row = comparisons.vote(body.comparison, body.vote, body.labeller, data)
@@ -100,22 +100,14 @@ def _vote(reader: Reader, queues: RankQueues, comparisons: OpenComparisons, body
             message = f"no pair {str(body.pair)!r} is to be ranked; ask for the next one"
             raise ApiError(404, message, "not_found", "pair")
         row = add_ranking(path, pair, body.vote, body.labeller, pairs.models)
-    return StoredVote(ranking=row, file=str(path), is_read=path.resolve() in _read_files(reader))
-
-
-def _read_files(reader: Reader) -> set[Path]:
-    """The files of rankings that the recipe reads."""
-    settings = reader.workspace.recipe.human_rankings
-    paths = [Path(file.path).expanduser() for file in settings.files]
-    paths += [journal.path for journal in counted_journals(settings, reader.settings.data)]
-    return {path.resolve() for path in paths}
+    return StoredVote(ranking=row, file=str(path), is_read=is_counted(path, settings, data))
 
 
 def _state(reader: Reader, queues: RankQueues, builds: RankingsBuilds) -> RankState:
-    voted = [journal for journal in journals(reader.settings.data) if journal.name.startswith("votes/")]
+    settings, data = reader.workspace.recipe.human_rankings, reader.settings.data
+    voted = [journal for journal in journals(data) if journal.name.startswith("votes/")]
     rankings, _, _ = rankings_of_files((), voted)
     counts = Counter(row["labeller"] for row in rankings.values())
-    read = _read_files(reader)
     left_out = reader.workspace.graph.left_out(reader.workspace.recipe).get(HUMAN_RANKINGS.name)
     (explanation,) = explain(reader.workspace, [(HUMAN_RANKINGS.name, None)])
     try:
@@ -123,8 +115,10 @@ def _state(reader: Reader, queues: RankQueues, builds: RankingsBuilds) -> RankSt
     except NotBuilt:
         pairs = 0
     labellers = [
-        LabellerBody(labeller=path.stem, file=str(path), rankings=counts[path.stem], is_read=path.resolve() in read)
-        for path in ranking_files(reader.settings.data)
+        LabellerBody(
+            labeller=path.stem, file=str(path), rankings=counts[path.stem], is_read=is_counted(path, settings, data)
+        )
+        for path in ranking_files(data)
     ]
     return RankState(
         pairs=pairs,

@@ -25,10 +25,11 @@ export class RankingsVersion {
     const { unread, refusal, build, dagster } = version;
     const isRunning = build.state === "running";
     const votes = `${number(unread)} ${unread === 1 ? "vote is" : "votes are"} not in it yet.`;
+    const isExplained = state === "cached" || refusal || (unread && state !== "unknown");
     const lines = [
       element("p", {}, versionText(version)),
       element("p", {}, refusal ? `The recipe does without: ${refusal}.` : votes),
-      state === "cached" || refusal || unread ? "" : element("p", { class: "soft" }, `human_rankings ${reason}`),
+      isExplained ? "" : element("p", { class: "soft" }, `human_rankings ${reason}`),
       element("p", { class: "soft" }, "In Dagster: ", element("a", { href: dagster }, "human_rankings")),
     ];
     if (isRunning) lines.push(element("p", {}, "The next version is being built…"));

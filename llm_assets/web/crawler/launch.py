@@ -68,14 +68,12 @@ def crawl(job: CrawlJob, on_progress: Progress) -> list[Path]:
 
 def _run_process(plan_path: Path, log: Path, on_progress: Progress) -> int:
     """Run the crawler process to its end and pass on the progress that it prints; returns its exit status."""
-    with open(log, "ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "llm_assets.web.crawler", str(plan_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
+    command = [sys.executable, "-m", "llm_assets.web.crawler", str(plan_path)]
+    pipe = subprocess.PIPE
+    with (
+        open(log, "ab") as errors,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process,
+    ):
         try:
             assert process.stdout is not None
             for line in process.stdout:
@@ -83,12 +81,10 @@ def _run_process(plan_path: Path, log: Path, on_progress: Progress) -> int:
                     report = json.loads(line)
                     on_progress(report["pages"], report["queued"])
             return process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
 
 
 def _tail(log: Path) -> str:
