@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,10 +14,14 @@ import pytest
 import requests
 from pydantic import ValidationError
 
+from llm_assets.model.decoding import Decoder
+from llm_assets.model.prefill import CachedModel
+from llm_assets.model.sampling import Engine
+from llm_assets.serving import worker
 from llm_assets.serving.protocol import ChatRequest, CompletionRequest
 from llm_assets.serving.request_checks import RequestChecks
 from llm_assets.serving.server import Address
-from tests.support.model_server import LIMITS, ModelServer, model_server, write_checkpoint
+from tests.support.model_server import LIMITS, ModelServer, model_server, script_tokens, write_checkpoint
 from tests.support.tiny_models import ENCODING
 
 SPECIAL = ENCODING.special
@@ -289,6 +294,48 @@ def test_models_that_do_not_fit_into_memory_together_take_turns(server, tmp_path
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"no weights")
     server.folders["broken"] = tmp_path / "broken"
     assert_error(server.post(*document(model="broken")), 404, "not a language model")
+
+
+@pytest.mark.parametrize("fields", [{"echo": True, "logprobs": 0, "max_tokens": 0}, {"max_tokens": 1}])
+def test_many_long_prompts_are_read_between_the_steps_of_other_users(server, monkeypatch, fields):
+    server.post(*document(model="base"))  # loads it
+    done, step = [], Decoder.step
+    for owner, name in ((Engine, "token_likelihoods"), (CachedModel, "prefill")):
+        read = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *given, read=read: done.append("read") or read(*given))
+    # The other user's answer takes some seconds, so that the prompts are read meanwhile.
+    monkeypatch.setattr(Decoder, "step", lambda decoder: done.append("step") or time.sleep(0.02) or step(decoder))
+    monkeypatch.setattr(worker, "READ_TOKENS", 256)
+    script_tokens(monkeypatch, [65] * 200)
+    with server.post(*chat(max_tokens=200, stream=True), stream=True) as response:
+        lines = response.iter_lines()
+        next(lines)
+        done.clear()
+        answer = server.post(*document(model="base", prompt=[[65] * 200] * 12, **fields))
+        assert answer.status_code == 200 and len(answer.json()["choices"]) == 12
+        assert done.count("read") == 12 and "read read" not in " ".join(done)
+    server.wait_until_idle()
+
+
+def test_copies_of_a_prompt_are_read_once(server, monkeypatch):
+    sizes, prefill = [], CachedModel.prefill
+    monkeypatch.setattr(CachedModel, "prefill", lambda model, given: sizes.append(len(given)) or prefill(model, given))
+    assert len(server.post(*document(prompt=["a b", "c d"], n=8)).json()["choices"]) == 16
+    assert sizes == [2]
+
+
+def test_scoring_prompts_ends_at_the_time_limit(tmp_path, monkeypatch):
+    folders, scored = {"base": write_checkpoint(tmp_path / "base", is_chat=False)}, []
+    score = Engine.token_likelihoods
+    monkeypatch.setattr(
+        Engine, "token_likelihoods", lambda *given: scored.append(1) or time.sleep(0.3) or score(*given)
+    )
+    monkeypatch.setattr(worker, "READ_TOKENS", 1)
+    with ModelServer(folders, replace(LIMITS, seconds=0.6)) as server:
+        body = document(prompt=[[65, 65]] * 16, echo=True, logprobs=0, max_tokens=0)
+        server.post(*document())  # loads the model
+        assert_error(server.post(*body), 503, "longer than 0.6 seconds")
+        assert len(scored) < 16
 
 
 def test_a_request_that_takes_too_long_ends(tmp_path):
