@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_CHOICES = 128  # n of OpenAI's API
+MOST_TOOLS = 128  # as OpenAI's API
 MOST_STOPS = 16  # OpenAI allows 4; lm-evaluation-harness sends more
 MOST_ALTERNATIVES = 20
 LARGEST_SEED = (1 << 63) - 1
@@ -109,11 +110,12 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[dict[str, Any]], Field(max_length=MOST_PARTS, fail_fast=True)] | None = None
-    tool_calls: Annotated[list[dict[str, Any]] | None, Field(max_length=MOST_CHOICES, fail_fast=True)] = None
+    tool_calls: Annotated[list[dict[str, Any]] | None, Field(max_length=MOST_TOOLS, fail_fast=True)] = None
+    tool_call_id: Annotated[str | None, Field(max_length=300)] = None
 
 
 class Function(Strict):
-    """A function of the client's. What it takes is fixed by the model's training."""
+    """A function of the client's. The model's training decides which it calls, and with what."""
 
     name: Annotated[str, Field(max_length=64)]
     description: Ignored = None
@@ -158,7 +160,7 @@ class ChatRequest(GenerationRequest):
     max_completion_tokens: Annotated[int | None, Field(ge=0, le=1 << 31)] = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=MOST_ALTERNATIVES)] = None
-    tools: Annotated[list[FunctionTool | ServerTool] | None, Field(max_length=16, fail_fast=True)] = None
+    tools: Annotated[list[FunctionTool | ServerTool] | None, Field(max_length=MOST_TOOLS, fail_fast=True)] = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: Ignored = None
     response_format: ResponseFormat | None = None

@@ -29,6 +29,9 @@ CHAT, DOCUMENT = "chat/completions", "completions"
 USER = {"role": "user", "content": "Hello there"}
 CALL = {"type": "function", "function": {"name": "search", "arguments": '{"query": "a"}'}}
 FUNCTION = {"type": "function", "function": {"name": "search"}}
+RM = {"type": "function", "function": {"name": "rm"}}
+CALLED = [USER, {"role": "assistant", "tool_calls": [CALL]}]
+NAMELESS = [USER, {"role": "assistant", "tool_calls": [{"type": "function"}]}]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,12 @@ REFUSED = [
     ("a call by the user", chat(messages=[{**USER, "tool_calls": [CALL]}]), 400, "only the assistant calls tools"),
     ("two calls at once", chat(messages=[USER, {"role": "assistant", "tool_calls": [CALL] * 2}]), 400, "2 tool calls"),
     ("an image", chat(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), 400, "must be text"),
-    ("a tool that no model knows", chat(tools=[{"type": "function", "function": {"name": "rm"}}]), 400, "'rm'"),
+    ("a call of a tool that no model knows", chat(tools=[RM], tool_choice="required"), 400, "search and python only"),
+    ("a choice of a tool that no model knows", chat(tools=[RM], tool_choice=RM), 400, "search and python only"),
+    ("more tools than OpenAI allows", chat(tools=[RM] * 129), 400, "tools"),
+    ("a call without a result", chat(messages=[*CALLED, USER]), 400, "the result of a call was expected"),
+    ("a result without a call", chat(messages=[USER, {"role": "tool", "content": "a"}]), 400, "tool where assistant"),
+    ("a result of nothing", chat(messages=[*NAMELESS, {"role": "tool", "content": "a"}]), 400, "function's name"),
     ("a tool twice", chat(tools=[FUNCTION, {"type": "search"}]), 400, "twice"),
     ("a choice of no tool", chat(tool_choice={"type": "function", "function": {"name": "x"}}), 400, "not in tools"),
     ("JSON wanted", chat(response_format={"type": "json_object"}), 400, "response_format"),
