@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from llm_assets import __version__
 
 from .answers import ChatFormat, CompletionFormat
-from .errors import ApiError, invalid
+from .errors import ApiError
 from .exchange import Exchange
 from .explorer import add_explorer
 from .page_files import add_page
@@ -27,6 +27,7 @@ from .prompts import chat_prompts, completion_prompts, prompt_items
 from .protocol import ChatRequest, CompletionBody, CompletionRequest, ErrorBody, ModelBody, ModelList
 from .request_checks import RequestChecks
 from .service import Service
+from .validation_errors import unreadable_body, validation_error
 
 OWNER = "llm-assets"
 STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 500, 501, 503)
@@ -148,12 +149,16 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def wrong_body(_: Request, error: RequestValidationError) -> Response:
-        return _error(_validation_error(error))
+        return _error(validation_error(error))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400 and error.__cause__ is not None:  # FastAPI's: the body could not be parsed
+            return _error(unreadable_body(error.__cause__))
         where = f"{request.method} {request.url.path[:200]}"
-        return _error(ApiError(error.status_code, f"{where}: {error.detail}"))
+        response = _error(ApiError(error.status_code, f"{where}: {error.detail}"))
+        response.headers.update(error.headers or {})  # Allow, where the method is wrong
+        return response
 
     @app.exception_handler(Exception)
     async def internal_error(_: Request, error: Exception) -> Response:
@@ -164,15 +169,3 @@ def _error(error: ApiError) -> Response:
     # A message may have a surrogate, as in a path of a request, which is not UTF-8 unless it is escaped.
     content = json.dumps(error.body())
     return Response(content, error.status, error.headers(), "application/json")
-
-
-def _validation_error(error: RequestValidationError) -> ApiError:
-    """The first problem of a body, in one sentence; the body itself is not repeated."""
-    problem = next(iter(error.errors()))
-    place = [str(part) for part in problem["loc"] if part != "body"]
-    name = ".".join(place)[:200]
-    if problem["type"] == "extra_forbidden":
-        return invalid(f"Unrecognized request argument supplied: {name}", name)
-    if problem["type"] == "json_invalid":
-        return invalid("the body is not JSON")
-    return invalid(f"{name}: {problem['msg'][:300]}" if name else problem["msg"][:300], name or None)

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from llm_assets.release.benchmark_model import exported_tokenizer
+from llm_assets.serving.protocol import ChatRequest, CompletionRequest
 from llm_assets.settings import PROJECT
 from tests.support.model_server import SHAPE, model_server
 from tests.support.tiny_models import TEXTS
@@ -79,6 +80,15 @@ def test_the_openai_client_completes_lists_and_reads_errors(openai):
     assert refused.value.code == "context_length_exceeded"
     with pytest.raises(package.InternalServerError, match="not trained to embed"):
         openai.embeddings.create(model="base", input="a")
+
+
+def test_every_field_of_the_openai_client_is_known():
+    pytest.importorskip("openai", reason="openai is not installed (extra test)")
+    from openai.types import completion_create_params as document
+    from openai.types.chat import completion_create_params as chat
+
+    for fields, model in ((chat, ChatRequest), (document, CompletionRequest)):
+        assert set(fields.CompletionCreateParamsBase.__annotations__) <= model.model_fields.keys()
 
 
 SHORT = {

@@ -73,6 +73,8 @@ REFUSED = [
     ("logprobs of 1000", document(logprobs=1000), 400, "logprobs"),
     ("penalties", chat(presence_penalty=1.0), 400, "presence_penalty"),
     ("a logit bias", document(logit_bias={"5": 100}), 400, "logit_bias"),
+    ("options of a stream without one", chat(stream_options={"include_usage": True}), 400, "if stream is true"),
+    ("a web search", chat(web_search_options={}), 400, "web_search_options: not supported"),
     ("an unknown field", chat(voice="loud"), 400, "Unrecognized request argument supplied: voice"),
     ("1000 stops", document(stop=["a"] * 1000), 400, "stop"),
     ("no messages", chat(messages=[]), 400, "messages"),
@@ -112,18 +114,30 @@ REFUSED = [
     ("half a surrogate pair", document(prompt="\ud800"), 400, "surrogate"),
 ]
 JSON = {"Content-Type": "application/json"}
-# Bodies and headers that no client library sends.
+# Bodies and headers that no client library sends, with the status and a part of the message.
 RAW = [
-    ("invalid UTF-8", b'{"prompt": "\xff\xfe"}', JSON, 400),
-    ("no JSON", b"prompt=a", JSON, 400),
-    ("a list", b"[1]", JSON, 400),
-    ("nothing", b"", JSON, 400),
-    ("JSON nested 100,000 deep", b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", JSON, 400),
-    ("a number of 10,000 digits", b'{"prompt": "a", "seed": ' + b"9" * 10_000 + b"}", JSON, 400),
-    ("a form", b"prompt=a", {"Content-Type": "text/plain"}, 415),
-    ("another host's name", b'{"prompt": "a"}', {**JSON, "Host": "evil.example"}, 403),
-    ("another host's name after a user's", b'{"prompt": "a"}', {**JSON, "Host": "evil@localhost"}, 403),
-    ("an address that is not closed", b'{"prompt": "a"}', {**JSON, "Host": "[::1x"}, 403),
+    ("invalid UTF-8", b'{"prompt": "\xff\xfe"}', JSON, 400, "not UTF-8"),
+    ("no JSON", b"prompt=a", JSON, 400, "not JSON, from character 0 on"),
+    ("a list", b"[1]", JSON, 400, "the body: must be an object"),
+    ("nothing", b"", JSON, 400, "the body: missing"),
+    (
+        "JSON nested 100,000 deep",
+        b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        JSON,
+        400,
+        "nested too deeply",
+    ),
+    ("a number of 10,000 digits", b'{"prompt": "a", "seed": ' + b"9" * 10_000 + b"}", JSON, 400, "too many digits"),
+    ("a form", b"prompt=a", {"Content-Type": "text/plain"}, 415, "must be JSON"),
+    ("another host's name", b'{"prompt": "a"}', {**JSON, "Host": "evil.example"}, 403, "is not served"),
+    (
+        "another host's name after a user's",
+        b'{"prompt": "a"}',
+        {**JSON, "Host": "evil@localhost"},
+        403,
+        "is not served",
+    ),
+    ("an address that is not closed", b'{"prompt": "a"}', {**JSON, "Host": "[::1x"}, 403, "is not served"),
 ]
 
 
@@ -145,9 +159,59 @@ def test_a_wrong_request_is_refused(server, request_, status, part):
     assert_error(requests.post(f"{server.url}/v1/{path}", data=data, headers=JSON, timeout=120), status, part)
 
 
-@pytest.mark.parametrize(("body", "headers", "status"), [row[1:] for row in RAW], ids=[row[0] for row in RAW])
-def test_bytes_that_are_no_request_are_refused(server, body, headers, status):
-    assert_error(requests.post(f"{server.url}/v1/completions", data=body, headers=headers, timeout=120), status)
+@pytest.mark.parametrize(("body", "headers", "status", "part"), [row[1:] for row in RAW], ids=[row[0] for row in RAW])
+def test_bytes_that_are_no_request_are_refused(server, body, headers, status, part):
+    assert_error(requests.post(f"{server.url}/v1/completions", data=body, headers=headers, timeout=120), status, part)
+
+
+# Fields of a request, and the whole message, which names the field that is wrong.
+MESSAGES = [
+    (document(prompt=[]), "prompt: must not have fewer items than 1"),
+    (document(prompt=[[]]), "prompt[0]: must not have fewer items than 1"),
+    (document(prompt=5), "prompt: must be text, or must be a list"),
+    (document(stop=["a"] * 17), "stop: must not have more items than 16"),
+    (document(max_tokens="5"), "max_tokens: must be a whole number"),
+    (document(temperature=3), "temperature: must be at most 2.0"),
+    (document(temperature=float("nan")), "temperature: must be a finite number"),
+    (document(logit_bias={"5": 1}), "logit_bias: not supported; leave it out"),
+    (document(presence_penalty=-1), "presence_penalty: not supported; leave it out"),
+    (document(suffix="a"), "suffix: not supported; leave it out"),
+    (document(best_of=2), "best_of: must be 1"),
+    (chat(messages=None), "messages: must be a list"),
+    (chat(messages=[1]), "messages[0]: must be an object"),
+    (chat(messages=[{"content": "a"}]), "messages[0].role: missing"),
+    (chat(messages=[{"role": "user", "content": [1]}]), "messages[0].content[0]: must be an object"),
+    (chat(tools=[{"type": "web_search"}]), "tools[0].type: must be 'function', or must be 'search' or 'python'"),
+    (chat(tools=[{"type": "function", "function": {}}]), "tools[0].function.name: missing"),
+    (
+        chat(tools=[{"type": "function", "function": {"name": "a", "x": 1}}]),
+        "Unrecognized request argument supplied: tools[0].function.x",
+    ),
+    (chat(tool_choice="all"), "tool_choice: must be 'none', 'auto' or 'required'"),
+    (chat(stream=1), "stream: must be true or false"),
+]
+
+
+@pytest.mark.parametrize(("request_", "message"), MESSAGES, ids=[message for _, message in MESSAGES])
+def test_errors_of_fields_are_in_the_words_of_the_api(server, request_, message):
+    path, body = request_
+    response = requests.post(f"{server.url}/v1/{path}", data=json.dumps(body), headers=JSON, timeout=120)
+    assert_error(response, 400)
+    error = response.json()["error"]
+    assert error["message"] == message and error["param"] in message
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/v1/models"])
+def test_head_has_the_headers_of_get(server, path):
+    head, got = requests.head(f"{server.url}{path}", timeout=60), server.get(path)
+    assert head.status_code == got.status_code == 200 and not head.content
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
+
+
+def test_a_wrong_method_is_told_the_right_ones(server):
+    response = requests.put(f"{server.url}/v1/completions", json={}, timeout=60)
+    assert_error(response, 405, "PUT /v1/completions")
+    assert response.headers["Allow"] == "POST"
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ REFUSED = [
     ("roles out of order", "render", {"messages": [USER, {"role": "tool", "content": "5"}]}, "tool where assistant"),
     ("no messages", "render", {"messages": []}, "messages"),
     ("an unknown tool", "render", {"messages": [USER], "tools": ["rm"]}, "tools"),
-    ("a text above the limit", "tokenize", {"text": "x" * 20_001}, "20000"),
+    ("a text above the limit", "tokenize", {"text": "x" * 20_001}, "20,000"),
     ("no text", "tokenize", {}, "text"),
     ("an id outside the vocabulary", "merges", {"id": 10**6}, "vocabulary has 500"),
     ("a negative id", "merges", {"id": -1}, "id"),

@@ -168,6 +168,9 @@ def test_neutral_values_of_fields_that_are_not_implemented_are_accepted():
         "modalities": ["text"],
         "reasoning_effort": "low",
         "verbosity": "high",
+        "prompt_cache_retention": "24h",
+        "prompt_cache_options": {"mode": "explicit"},
+        "moderation": None,
         "top_k": -1,
     }
     request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "u"}], **neutral})
