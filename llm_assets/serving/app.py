@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from llm_assets import __version__
 
 from .answers import ChatFormat, CompletionFormat
+from .bounded_threads import BoundedThreads
 from .errors import ApiError
 from .exchange import Exchange
 from .explorer import add_explorer
@@ -30,6 +31,7 @@ from .service import Service
 from .validation_errors import unreadable_body, validation_error
 
 OWNER = "llm-assets"
+LOOKUPS = 2  # requests about models that are answered at a time; others wait
 STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 500, 501, 503)
 NO_EMBEDDINGS = (
     "the checkpoints are language models that were not trained to embed texts; their hidden states make poor embeddings"
@@ -97,15 +99,17 @@ async def _begin_chat(service: Service, body: ChatRequest) -> Exchange:
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
+    threads = BoundedThreads(LOOKUPS, service.limits.queue, "look up models")
+
     @app.get("/v1/models", response_model=ModelList)
     async def models() -> dict[str, Any]:
         """The checkpoints of the recipe that are built, and the folders that the server was started with."""
-        return {"object": "list", "data": await asyncio.to_thread(_listed_models, service)}
+        return {"object": "list", "data": await threads.run(_listed_models, service)}
 
     @app.get("/v1/models/{name:path}", response_model=ModelBody)
     async def model(name: str) -> dict[str, Any]:
         """One checkpoint, by any of its names."""
-        return await asyncio.to_thread(_model, service, name)
+        return await threads.run(_model, service, name)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:

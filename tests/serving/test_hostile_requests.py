@@ -6,8 +6,9 @@ import asyncio
 import json
 import shutil
 import socket
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from llm_assets.model.decoding import Decoder
 from llm_assets.model.prefill import CachedModel
 from llm_assets.model.sampling import Engine
-from llm_assets.serving import worker
+from llm_assets.serving import app, worker
 from llm_assets.serving.protocol import ChatRequest, CompletionRequest
 from llm_assets.serving.request_checks import RequestChecks
 from llm_assets.serving.server import Address
@@ -216,7 +217,12 @@ def test_a_wrong_method_is_told_the_right_ones(server):
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/completions", 405), ("GET", "/v1/../../etc/passwd", 404), ("GET", "/v1/models/..%2f..%2fetc", 404)],
+    [
+        ("GET", "/v1/completions", 405),
+        ("GET", "/v1/../../etc/passwd", 404),
+        ("GET", "/v1/models/..%2f..%2fetc", 404),
+        ("GET", "/v1/models/", 404),
+    ],
 )
 def test_other_paths_and_methods_have_bodies_of_the_api(server, method, path, status):
     assert_error(requests.request(method, f"{server.url}{path}", timeout=120), status)
@@ -292,6 +298,17 @@ def test_500_requests_at_once_are_answered_or_told_to_come_back(server):
     assert server.post(*document()).status_code == 200
 
 
+def test_lists_of_models_for_which_too_many_wait_are_refused(server, monkeypatch):
+    may_end = threading.Event()
+    monkeypatch.setattr(app, "_listed_models", lambda _: may_end.wait(60) and [])
+    with ThreadPoolExecutor(60) as threads:
+        answers = [threads.submit(server.get, "/v1/models") for _ in range(60)]
+        assert next(as_completed(answers)).result().status_code == 429
+        assert server.post(*document()).status_code == 200
+        may_end.set()
+        assert {answer.result().status_code for answer in answers} == {200, 429}
+
+
 def connection(server, body, announced):
     """A socket on which a request has been begun."""
     opened = socket.create_connection(("127.0.0.1", server.address.port), timeout=120)
@@ -365,7 +382,9 @@ def test_models_that_do_not_fit_into_memory_together_take_turns(server, tmp_path
     shutil.copytree(tmp_path / "model0", tmp_path / "broken", dirs_exist_ok=True)
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"no weights")
     server.folders["broken"] = tmp_path / "broken"
-    assert_error(server.post(*document(model="broken")), 404, "not a language model")
+    refused = server.post(*document(model="broken"))
+    assert_error(refused, 404, "not a language model")
+    assert str(tmp_path) not in refused.text
 
 
 @pytest.mark.parametrize("fields", [{"echo": True, "logprobs": 0, "max_tokens": 0}, {"max_tokens": 1}])
