@@ -94,7 +94,8 @@ async def _chat_answer(service: Service, request: Request, body: ChatRequest) ->
 
 
 async def _begin_chat(service: Service, body: ChatRequest) -> Exchange:
-    prepare = chat_prompts(body, service.tools, service.limits)
+    # In a thread: a search index that has been built meanwhile may be opened.
+    prepare = await asyncio.to_thread(chat_prompts, body, service.tools, service.limits)
     return await Exchange.begin(service, body, prepare, body.n or 1)
 
 

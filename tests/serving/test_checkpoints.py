@@ -17,9 +17,11 @@ from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.recipes import Recipe, laptop
 from llm_assets.release.checkpoint_lineage import stored_checkpoints
 from llm_assets.serving import checkpoints as checkpoints_module
+from llm_assets.serving import server
 from llm_assets.serving.checkpoints import Checkpoints
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.server import named_checkpoints, named_folders
+from llm_assets.tools.search import write_index
 from tests.support.stored_checkpoints import build_checkpoints
 
 
@@ -140,6 +142,27 @@ def test_a_server_starts_without_the_recipes_last_model_but_not_without_a_named_
         named_checkpoints(workspace, ("rlhf",))
     with pytest.raises(ModelError, match="no checkpoint 'nothing'"):
         named_checkpoints(workspace, ("sft", "nothing"))
+
+
+def test_search_is_offered_once_its_index_is_built(workspace, tmp_path, monkeypatch):
+    built = []
+
+    def current(_, asset):
+        if not built:
+            raise NotBuilt(f"{asset} is not built")
+        path = tmp_path / "index.sqlite"
+        return SimpleNamespace(file=lambda name: path, record=SimpleNamespace(files=[path.name])), False
+
+    monkeypatch.setattr(server, "current_or_last_built", current)
+    with server.open_tools(workspace, ("search", "python")) as tools:
+        assert set(tools) == {"python"} and "search" not in tools
+        built.append(write_index(tmp_path / "index.sqlite", [("http://a.example/", "Senna plays the oboe.")]))
+        assert "search" not in tools  # it has been looked for a moment ago
+        monkeypatch.setattr(server, "LOOK_SECONDS", 0.0)
+        assert "search" in tools and set(tools) == {"python", "search"}
+        assert "oboe" in tools["search"]("Senna")
+    with server.open_tools(workspace, ("python",)) as tools:
+        assert "search" not in tools
 
 
 def test_a_model_whose_recipe_or_input_changed_is_served_as_stale(tmp_path, monkeypatch):
