@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class Session:
     """
 
     conversation: Conversation
-    available: dict[str, object]
+    available: Mapping[str, object]
     make_tools: Callable[[dict[str, object]], Tools | None]
     is_chat: bool
 

@@ -18,7 +18,8 @@ from starlette.exceptions import HTTPException
 from llm_assets import __version__
 
 from .answers import ChatFormat, CompletionFormat
-from .errors import ApiError, invalid
+from .bounded_threads import BoundedThreads
+from .errors import ApiError
 from .exchange import Exchange
 from .explorer import add_explorer
 from .page_files import add_page
@@ -27,8 +28,10 @@ from .prompts import chat_prompts, completion_prompts, prompt_items
 from .protocol import ChatRequest, CompletionBody, CompletionRequest, ErrorBody, ModelBody, ModelList
 from .request_checks import RequestChecks
 from .service import Service
+from .validation_errors import unreadable_body, validation_error
 
 OWNER = "llm-assets"
+LOOKUPS = 2  # requests about models that are answered at a time; others wait
 STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 500, 501, 503)
 NO_EMBEDDINGS = (
     "the checkpoints are language models that were not trained to embed texts; their hidden states make poor embeddings"
@@ -91,20 +94,23 @@ async def _chat_answer(service: Service, request: Request, body: ChatRequest) ->
 
 
 async def _begin_chat(service: Service, body: ChatRequest) -> Exchange:
-    prepare = chat_prompts(body, service.tools, service.limits)
+    # In a thread: a search index that has been built meanwhile may be opened.
+    prepare = await asyncio.to_thread(chat_prompts, body, service.tools, service.limits)
     return await Exchange.begin(service, body, prepare, body.n or 1)
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
+    threads = BoundedThreads(LOOKUPS, service.limits.queue, "look up models")
+
     @app.get("/v1/models", response_model=ModelList)
     async def models() -> dict[str, Any]:
         """The checkpoints of the recipe that are built, and the folders that the server was started with."""
-        return {"object": "list", "data": await asyncio.to_thread(_listed_models, service)}
+        return {"object": "list", "data": await threads.run(_listed_models, service)}
 
     @app.get("/v1/models/{name:path}", response_model=ModelBody)
     async def model(name: str) -> dict[str, Any]:
         """One checkpoint, by any of its names."""
-        return await asyncio.to_thread(_model, service, name)
+        return await threads.run(_model, service, name)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -148,12 +154,16 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def wrong_body(_: Request, error: RequestValidationError) -> Response:
-        return _error(_validation_error(error))
+        return _error(validation_error(error))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400 and error.__cause__ is not None:  # FastAPI's: the body could not be parsed
+            return _error(unreadable_body(error.__cause__))
         where = f"{request.method} {request.url.path[:200]}"
-        return _error(ApiError(error.status_code, f"{where}: {error.detail}"))
+        response = _error(ApiError(error.status_code, f"{where}: {error.detail}"))
+        response.headers.update(error.headers or {})  # Allow, where the method is wrong
+        return response
 
     @app.exception_handler(Exception)
     async def internal_error(_: Request, error: Exception) -> Response:
@@ -164,15 +174,3 @@ def _error(error: ApiError) -> Response:
     # A message may have a surrogate, as in a path of a request, which is not UTF-8 unless it is escaped.
     content = json.dumps(error.body())
     return Response(content, error.status, error.headers(), "application/json")
-
-
-def _validation_error(error: RequestValidationError) -> ApiError:
-    """The first problem of a body, in one sentence; the body itself is not repeated."""
-    problem = next(iter(error.errors()))
-    place = [str(part) for part in problem["loc"] if part != "body"]
-    name = ".".join(place)[:200]
-    if problem["type"] == "extra_forbidden":
-        return invalid(f"Unrecognized request argument supplied: {name}", name)
-    if problem["type"] == "json_invalid":
-        return invalid("the body is not JSON")
-    return invalid(f"{name}: {problem['msg'][:300]}" if name else problem["msg"][:300], name or None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from .stored_artifacts import current_or_last_built
 
 IDENTITY_LENGTH = 6  # characters of an identity that are enough to name an artifact
 REMEMBERED_SECONDS = 10.0  # for which a name's folder is not looked up again: a lookup computes every identity upstream
+MISSING_SECONDS = 1.0  # the same for an asset that is not built; it may be built at any moment
 SHAPE = "shape.json"
 DESCRIPTION = (SHAPE, ASSISTANT)  # the files that say what a model is; the others are read once it is asked
 SUFFIX = "_checkpoint"  # of the names of assets that are checkpoints
@@ -30,17 +32,31 @@ def find_checkpoint(name: str, workspace: Workspace) -> Path:
     Raises ModelError if there is no such checkpoint, and NotBuilt with the command that builds it.
     """
     asset = _asset_of(name, workspace)
-    artifact = _by_identity(name, workspace) if asset is None else workspace.resolver().artifact(asset, None)
-    return artifact.path
+    if asset is not None:
+        return workspace.resolver().artifact(asset, None).path
+    return _by_identity(name, workspace.store.artifacts(), workspace).path
 
 
-def find_served_checkpoint(name: str, workspace: Workspace) -> tuple[Artifact, bool]:
+def find_served_checkpoint(
+    name: str, workspace: Workspace, stored: Callable[[], Iterable[Artifact]] | None = None
+) -> tuple[Artifact, bool]:
     """As `find_checkpoint`; for an asset whose recipe or inputs have changed, the checkpoint that was built last.
 
-    Returns whether it is that (stale), too. Also raises the error of an input's stage if a file is missing.
+    Returns whether it is that (stale), too. Also raises ModelError for a checkpoint that is no language model, and the
+    error of an input's stage if a file is missing. stored: see `language_models`.
     """
     asset = _asset_of(name, workspace)
-    return (_by_identity(name, workspace), False) if asset is None else current_or_last_built(workspace, asset)
+    if asset is None:
+        artifacts = language_models(workspace) if stored is None else stored()
+        return _by_identity(name, artifacts, workspace), False
+    if asset not in MODELS.values():
+        raise ModelError(f"{asset} is not a language model; available: {', '.join(_available(workspace, served=True))}")
+    return current_or_last_built(workspace, asset)
+
+
+def language_models(workspace: Workspace) -> list[Artifact]:
+    """All language models of the store."""
+    return [artifact for asset in MODELS.values() for artifact in workspace.store.artifacts(asset)]
 
 
 def _asset_of(name: str, workspace: Workspace) -> str | None:
@@ -49,20 +65,22 @@ def _asset_of(name: str, workspace: Workspace) -> str | None:
     if asset not in workspace.graph.stages:
         return None
     if not asset.endswith(SUFFIX):
-        raise ModelError(f"{asset} is not a checkpoint; available: {', '.join(_checkpoint_assets(workspace))}")
+        raise ModelError(f"{asset} is not a checkpoint; available: {', '.join(_available(workspace))}")
     return asset
 
 
-def _checkpoint_assets(workspace: Workspace) -> list[str]:
-    return [stage for stage in workspace.graph.stages if stage.endswith(SUFFIX)]
+def _available(workspace: Workspace, served: bool = False) -> list[str]:
+    """The assets that are checkpoints. served: only language models."""
+    assets = [stage for stage in workspace.graph.stages if stage.endswith(SUFFIX)]
+    return [asset for asset in assets if asset in MODELS.values()] if served else assets
 
 
-def _by_identity(name: str, workspace: Workspace) -> Artifact:
+def _by_identity(name: str, artifacts: Iterable[Artifact], workspace: Workspace) -> Artifact:
     """The checkpoint whose identity begins so. Raises ModelError."""
-    for artifact in workspace.store.artifacts() if len(name) >= IDENTITY_LENGTH else ():
+    for artifact in artifacts if len(name) >= IDENTITY_LENGTH else ():
         if artifact.record.identity.startswith(name) and SHAPE in artifact.record.files:
             return artifact
-    stages = ", ".join(asset.removesuffix(SUFFIX) for asset in _checkpoint_assets(workspace))
+    stages = ", ".join(asset.removesuffix(SUFFIX) for asset in _available(workspace))
     raise ModelError(
         f"no checkpoint {name!r}; available: {stages}; or name an identity (llm-assets artifacts list) "
         "or a folder with a shape.json"
@@ -111,7 +129,8 @@ class Checkpoints:
         if default is None and workspace is not None:
             default = last_model(workspace)
         self.default = default or next(iter(folders))
-        self._remembered: dict[str, tuple[float, Artifact]] = {}
+        self._remembered: dict[str, tuple[float, Artifact | str]] = {}  # of an asset's name; or why it has none
+        self._stored: tuple[float, list[Artifact]] | None = None
         self._stale: set[str] = set()
         self._lock = threading.Lock()
 
@@ -120,37 +139,57 @@ class Checkpoints:
 
         files: those that are needed there; None is all of them. A store at a URL copies no others.
         """
-        name = name or self.default
+        name = self.default if name is None else name
         if name in self.folders:
             folder = self.folders[name]
-        elif self.workspace is None:
-            raise _missing(f"no model {name!r}; GET /v1/models lists them")
         else:
-            folder = self._folder(name, files)
+            artifact = self._recent(name) or self._look_up(name)
+            if isinstance(artifact, str):
+                raise _missing(artifact)
+            try:
+                folder = artifact.path if files is None else artifact.folder_with(files)
+            except RESOLUTION_ERRORS as error:
+                raise _missing(str(error)) from error
         if not (folder / SHAPE).is_file():
             self._remembered.pop(name, None)
             raise _missing(f"model {name!r} has been deleted from the store")
         return name, folder
 
-    def _folder(self, name: str, files: tuple[str, ...] | None) -> Path:
-        try:
-            artifact = self._look_up(name)
-            return artifact.path if files is None else artifact.folder_with(files)
-        except RESOLUTION_ERRORS as error:
-            raise _missing(str(error)) from error
+    def _recent(self, name: str) -> Artifact | str | None:
+        """What `_look_up` returned for a name a moment ago; it is read without waiting for lookups of other names."""
+        since, found = self._remembered.get(name, (0.0, None))
+        seconds = MISSING_SECONDS if isinstance(found, str) else REMEMBERED_SECONDS
+        return found if time.monotonic() - since < seconds else None
 
-    def _look_up(self, name: str) -> Artifact:
-        assert self.workspace is not None
+    def _look_up(self, name: str) -> Artifact | str:
+        """The checkpoint of a name in the store, or a message why there is none."""
+        unknown = f"no model {name[:100]!r}; GET /v1/models lists them"
+        if self.workspace is None:
+            return unknown
         with self._lock:
-            remembered = self._remembered.get(name)
-            if remembered is not None and time.monotonic() - remembered[0] < REMEMBERED_SECONDS:
-                return remembered[1]
-            artifact, is_stale = find_served_checkpoint(name, self.workspace)
+            found = self._recent(name)  # another thread may have looked it up meanwhile
+            if found is not None:
+                return found
+            is_stale = False
+            try:
+                found, is_stale = find_served_checkpoint(name, self.workspace, self._language_models)
+            except ModelError:
+                return unknown  # not remembered: anyone can make up names, and looking for them takes no time
+            except RESOLUTION_ERRORS as error:
+                found = str(error)
             if len(self._remembered) > 256:
                 self._remembered.clear()
-            self._remembered[name] = time.monotonic(), artifact
+            self._remembered[name] = time.monotonic(), found
             (self._stale.add if is_stale else self._stale.discard)(name)
-            return artifact
+            return found
+
+    def _language_models(self) -> list[Artifact]:
+        """Those of the store, which may have been listed a moment ago."""
+        now = time.monotonic()
+        if self._stored is None or now - self._stored[0] >= REMEMBERED_SECONDS:
+            assert self.workspace is not None
+            self._stored = now, language_models(self.workspace)
+        return self._stored[1]
 
     def is_stale(self, name: str) -> bool:
         """Whether the recipe or an input has changed since the checkpoint of this name was built."""

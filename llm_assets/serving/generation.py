@@ -42,6 +42,14 @@ class Generation:
         """All tokens so far: the prompt's, the sampled ones, and tool output."""
         return [*self.prompt.tokens, *self.row.completion.tokens]
 
+    @property
+    def reading_size(self) -> int:
+        """Tokens to be read before the next one is sampled. A prompt that is scored, with logits at each of its places,
+        counts twice more.
+        """
+        scored = 2 * len(self.prompt.tokens) if self.prompt.echo and self.prompt.scored else 0
+        return scored + (len(self.tokens()) if self.row.sampling.max_tokens else 0)
+
     def echo(self) -> Piece | None:
         """The prompt as the first piece of the answer, scored if log-probabilities are wanted."""
         prompt, encoding = self.prompt, self.model.encoding

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llm_assets.model.sampling import Sampling
 from llm_assets.model.tool_calls import ToolCall, Tools
 
 from .errors import ApiError
 from .pool import LoadedModel
+
+if TYPE_CHECKING:
+    from .generation import Generation
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,8 @@ class Job:
 
     prepare: makes the prompts, in the worker's thread; raises ApiError. folder: of the model. choices: how many.
     deliver: takes events to the client; safe from any thread. deadline: of `time.monotonic`. streams: events are
-    delivered as they come; otherwise at the end.
+    delivered as they come; otherwise at the end. unread: choices whose prompt is not read yet, those of one prompt
+    together.
     """
 
     prepare: Callable[[LoadedModel], list[Prompt]]
@@ -114,6 +120,7 @@ class Job:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     pending: list[Event] = field(default_factory=list)
+    unread: deque[list[Generation]] = field(default_factory=deque)
 
     def cancel(self) -> None:
         """Sample nothing more for this request: its client has gone."""

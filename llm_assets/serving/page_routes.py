@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,13 +26,11 @@ from .jobs import Ended, Piece, Prompt, ScoredToken
 from .limits import Limits
 from .page_protocol import (
     ContinueRequest,
-    EncodingBody,
     FrameBody,
     FrameRequest,
     MergesBody,
     MergesRequest,
     RenderBody,
-    RenderedToken,
     RenderRequest,
     Token,
     TokenizeBody,
@@ -54,21 +53,21 @@ def add_page_routes(app: FastAPI, service: Service) -> None:
         _, folder = await asyncio.to_thread(service.checkpoints.find, name)
         return await asyncio.to_thread(service.encodings.of, folder)
 
-    @app.post("/api/render", response_model_exclude_defaults=True)
-    async def rendered(body: RenderRequest) -> RenderBody:
+    @app.post("/api/render", response_model=RenderBody)
+    async def rendered(body: RenderRequest) -> Response:
         """A conversation as tokens, and which of them are trained."""
-        return await threads.run(render_conversation, body, await reader(body.model))
+        return json_response(await threads.run(render_conversation, body, await reader(body.model)))
 
     @app.post("/api/frame")
     async def frame(body: FrameRequest) -> FrameBody:
         """The address at which a frame, which cannot send the key, opens a page or report."""
         return FrameBody(address=signed_link(service.key, f"/{body.path}", body.query).removeprefix("/"))
 
-    @app.post("/api/tokenize", response_model_exclude_defaults=True)
-    async def tokenized(body: TokenizeRequest) -> TokenizeBody:
+    @app.post("/api/tokenize", response_model=TokenizeBody)
+    async def tokenized(body: TokenizeRequest) -> Response:
         """A text as tokens, in the model's tokenizer and in the published ones that are on this machine."""
         text_reader = await reader(body.model)
-        return await threads.run(tokenize, body.text, text_reader.encoding, service.encodings.published)
+        return json_response(await threads.run(tokenize, body.text, text_reader.encoding, service.encodings.published))
 
     @app.post("/api/merges", response_model_exclude_defaults=True)
     async def merges(body: MergesRequest) -> MergesBody:
@@ -104,8 +103,32 @@ def token_fields(encoding: Encoding, number: int) -> dict[str, Any]:
     return fields
 
 
-def render_conversation(request: RenderRequest, reader: TextReader) -> RenderBody:
-    """The tokens of a conversation as they are in training, or up to the answer that is still missing."""
+class TokensAsJson(dict[int, str]):
+    """The JSON of each token of an encoding, written when it is first asked for.
+
+    A text may have tens of thousands of tokens, and while objects are made of them, no other thread of Python runs.
+    """
+
+    def __init__(self, encoding: Encoding):
+        super().__init__()
+        self.encoding = encoding
+
+    def __missing__(self, number: int) -> str:
+        self[number] = json.dumps(token_fields(self.encoding, number))
+        return self[number]
+
+
+def with_list(fields: dict[str, Any], name: str, items: Iterable[str]) -> str:
+    """The JSON of an object with a list, whose items are JSON already."""
+    return f'{json.dumps(fields)[:-1]}, "{name}": [{", ".join(items)}]}}'
+
+
+def json_response(content: str) -> Response:
+    return Response(content, media_type="application/json")
+
+
+def render_conversation(request: RenderRequest, reader: TextReader) -> str:
+    """The tokens of a conversation as they are in training, or up to the answer that is still missing: a RenderBody."""
     encoding = reader.encoding
     try:
         messages = conversation(request.messages, request.tools, reader)
@@ -114,23 +137,22 @@ def render_conversation(request: RenderRequest, reader: TextReader) -> RenderBod
         raise invalid(str(error), "messages") from error
     if messages[-1].role == "user":
         ids, trained = [*ids, encoding.special["<|assistant_start|>"]], [*trained, False]
-    tokens = [
-        RenderedToken(**token_fields(encoding, number), trained=is_trained)
-        for number, is_trained in zip(ids, trained, strict=True)
-    ]
-    return RenderBody(tokens=tokens, context=reader.shape.context)
+    tokens = TokensAsJson(encoding)
+    marks = {is_trained: f', "trained": {json.dumps(is_trained)}}}' for is_trained in (True, False)}
+    items = (tokens[number][:-1] + marks[is_trained] for number, is_trained in zip(ids, trained, strict=True))
+    return with_list({"context": reader.shape.context}, "tokens", items)
 
 
-def tokenize(text: str, of_model: Encoding, published: Callable[[], dict[str, Encoding]]) -> TokenizeBody:
-    """A text in the tokens of the model and of the published encodings."""
+def tokenize(text: str, of_model: Encoding, published: Callable[[], dict[str, Encoding]]) -> str:
+    """A text in the tokens of the model and of the published encodings: a TokenizeBody."""
     bodies = [_in_encoding(text, of_model, None)]
     bodies += [_in_encoding(text, encoding, name) for name, encoding in published().items()]
-    return TokenizeBody(characters=len(text), bytes=len(text.encode()), encodings=bodies)
+    return with_list({"characters": len(text), "bytes": len(text.encode())}, "encodings", bodies)
 
 
-def _in_encoding(text: str, encoding: Encoding, name: Any) -> EncodingBody:
-    tokens = [Token(**token_fields(encoding, number)) for number in encoding.encode(text)]
-    return EncodingBody(name=encoding.name, published=name, vocabulary=len(encoding.ranks), tokens=tokens)
+def _in_encoding(text: str, encoding: Encoding, name: str | None) -> str:
+    fields = {"name": encoding.name, "published": name, "vocabulary": len(encoding.ranks)}
+    return with_list(fields, "tokens", map(TokensAsJson(encoding).__getitem__, encoding.encode(text)))
 
 
 def merges_of(encoding: Encoding, number: int) -> MergesBody:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from llm_assets.model.shape import ModelError, ModelShape
 
 from .errors import ApiError, invalid
 
+LOG = logging.getLogger("llm_assets.serving")
 CPU_SHARE = 0.5  # of a machine's memory that the sequences of one model may take on a CPU
 
 
@@ -143,7 +145,9 @@ class ModelPool:
         try:
             model, encoding = load_checkpoint(folder, self.device)
         except (ModelError, TokenizerError, OSError) as error:
-            raise ApiError(404, f"not a language model: {error}", "model_not_found", "model") from error
+            LOG.warning("%s is asked for, and cannot be loaded: %s", folder, error)  # clients are told no paths
+            message = "the checkpoint is not a language model, or is damaged; the server's log says why"
+            raise ApiError(404, message, "model_not_found", "model") from error
         engine = Engine(model, encoding, is_final=True)
         decoder, calls = Decoder(engine.cached, encoding), CallReader(encoding)
         return LoadedModel(folder, engine, is_chat_model(folder), version[1], version, decoder, calls)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llm_assets.dialogue.conversation_files import to_messages
 from llm_assets.dialogue.messages import ARGUMENTS
 from llm_assets.model.assistant import system_message
 from llm_assets.model.chat import TOOLS, ConversationError, Message, prompt
@@ -18,6 +17,7 @@ from llm_assets.model.tool_calls import Tools
 
 from .encodings import ReadsText
 from .errors import ApiError, invalid
+from .histories import history
 from .jobs import Prompt
 from .limits import Limits
 from .pool import LoadedModel
@@ -29,6 +29,7 @@ NORMALISED = 4  # times that Unicode normalisation may shorten a text, generousl
 LONGEST_TEXT = 500_000
 SMALLEST_TEMPERATURE = 1e-5  # logits divided by less than this overflow; the most probable token is as good as certain
 MOST_SCORES = 1 << 20  # log-probabilities in one answer; with its names and bytes, each takes about 200 bytes
+LEARNT = f"the models have been trained to call {' and '.join(TOOLS)} only"
 ServerTools = Mapping[str, Callable[[str], str]]
 
 
@@ -135,17 +136,17 @@ def chat_prompts(request: ChatRequest, tools: ServerTools, limits: Limits) -> Ca
 
 
 def offered_tools(request: ChatRequest, tools: ServerTools) -> dict[str, str | None]:
-    """The tools that the model may call; for one that the client runs, the name of its argument. Raises ApiError."""
+    """The tools that the model may call; for one that the client runs, the name of its argument. Raises ApiError.
+
+    Functions of other names are left out: a model that has not learnt to call them never does.
+    """
     if request.tool_choice == "none":
         return {}
     offered: dict[str, str | None] = {}
     for place, tool in enumerate(request.tools or []):
         name = tool.function.name if isinstance(tool, FunctionTool) else tool.type
         if name not in TOOLS:
-            raise invalid(
-                f"function {name!r}: the models have been trained to call {' and '.join(TOOLS)} only",
-                f"tools[{place}].function.name",
-            )
+            continue
         if name in offered:
             raise invalid(f"tool {name!r} is offered twice", "tools")
         if isinstance(tool, FunctionTool):
@@ -185,12 +186,15 @@ def opening_tool(request: ChatRequest, offered: Mapping[str, str | None]) -> str
     """The tool that the answer has to begin with, by `tool_choice`. Raises ApiError."""
     choice = request.tool_choice
     if isinstance(choice, NamedTool):
-        if choice.function.name not in offered:
-            raise invalid(f"tool_choice names {choice.function.name!r}, which is not in tools", "tool_choice")
-        return choice.function.name
+        name = choice.function.name
+        if name not in offered:
+            raise invalid(f"tool_choice names {name!r}, which is not in tools, or not learnt: {LEARNT}", "tool_choice")
+        return name
     if choice != "required":
         return None
-    if len(offered) != 1:
+    if not offered:
+        raise invalid(f"tool_choice 'required' needs a tool that can be called: {LEARNT}", "tool_choice")
+    if len(offered) > 1:
         raise invalid("tool_choice 'required' needs exactly one tool; name the function instead", "tool_choice")
     return next(iter(offered))
 
@@ -207,33 +211,12 @@ def chat_tokens(request: ChatRequest, tools: Sequence[str], model: ReadsText) ->
 
 def conversation(items: Sequence[ChatMessage], tools: Sequence[str], model: ReadsText) -> list[Message]:
     """The messages that a model reads: the system message lists the tools. Raises ConversationError and ApiError."""
-    messages = protocol_turns(to_messages({"messages": [item.model_dump(exclude_none=True) for item in items]}))
+    messages = history([item.model_dump(exclude_none=True) for item in items])
     texts = (text for message in messages for text in (message.content, message.call.text if message.call else ""))
     check_length(model, texts)
     instructions = messages.pop(0).content if messages and messages[0].role == "system" else ""
     system = system_message(tools, instructions)
     return [*([system] if system else []), *messages]
-
-
-def protocol_turns(messages: Sequence[Message]) -> list[Message]:
-    """A history in the order of the protocol: the system messages as one in front, then turns that alternate.
-
-    Clients send what the protocol does not have. Empty messages of the assistant are left out. Neighbours of one role,
-    the assistant's up to its call, are joined by a line break.
-    """
-    instructions = [message.content for message in messages if message.role == "system" and message.content.strip()]
-    turns = [Message("system", "\n".join(instructions))] if instructions else []
-    for message in messages:
-        is_text = message.call is None
-        if message.role == "system" and is_text:
-            continue
-        if message.role == "assistant" and is_text and not message.content.strip():
-            continue
-        last = turns[-1] if turns else None
-        if last and last.call is None and last.role == message.role and message.role in ("user", "assistant"):
-            message = replace(message, content="\n".join(filter(None, [turns.pop().content, message.content])))
-        turns.append(message)
-    return turns
 
 
 # Completions

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 MOST_CHOICES = 128  # n of OpenAI's API
+MOST_TOOLS = 128  # as OpenAI's API
 MOST_STOPS = 16  # OpenAI allows 4; lm-evaluation-harness sends more
 MOST_ALTERNATIVES = 20
 LARGEST_SEED = (1 << 63) - 1
@@ -22,7 +23,19 @@ MOST_PARTS = 1024  # of a message's content
 MOST_PROMPTS = 1024
 MOST_IDS = 1 << 18
 
-Neutral = Annotated[float | None, Field(ge=0, le=0, description="Only 0: penalties are not implemented.")]
+
+def _is_neutral(value: Any) -> Any:
+    if value:
+        raise ValueError("not supported; leave it out")
+    return value
+
+
+Penalty = Annotated[
+    float | None,
+    AfterValidator(_is_neutral),
+    Field(description="Only 0: penalties are not implemented.", json_schema_extra={"minimum": 0, "maximum": 0}),
+]
+NoBias = Annotated[dict[str, Any] | None, AfterValidator(_is_neutral), Field(json_schema_extra={"maxProperties": 0})]
 Ignored = Annotated[Any, Field(description="Accepted and ignored.")]
 
 
@@ -83,15 +96,22 @@ class GenerationRequest(SamplingRequest):
     stop: str | Annotated[list[str], Field(max_length=MOST_STOPS, fail_fast=True)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    presence_penalty: Neutral = None
-    frequency_penalty: Neutral = None
-    logit_bias: Annotated[dict[str, Any] | None, Field(max_length=0)] = None
+    presence_penalty: Penalty = None
+    frequency_penalty: Penalty = None
+    logit_bias: NoBias = None
     user: Ignored = None
     metadata: Ignored = None
     store: Ignored = None
     service_tier: Ignored = None
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
+
+    @field_validator("stream_options")
+    @classmethod
+    def _is_of_stream(cls, value: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
+        if value is not None and not info.data.get("stream"):
+            raise ValueError("only allowed if stream is true")
+        return value
 
     def stops(self) -> tuple[str, ...]:
         """The texts that end an answer."""
@@ -109,11 +129,12 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[dict[str, Any]], Field(max_length=MOST_PARTS, fail_fast=True)] | None = None
-    tool_calls: Annotated[list[dict[str, Any]] | None, Field(max_length=MOST_CHOICES, fail_fast=True)] = None
+    tool_calls: Annotated[list[dict[str, Any]] | None, Field(max_length=MOST_TOOLS, fail_fast=True)] = None
+    tool_call_id: Annotated[str | None, Field(max_length=300)] = None
 
 
 class Function(Strict):
-    """A function of the client's. What it takes is fixed by the model's training."""
+    """A function of the client's. The model's training decides which it calls, and with what."""
 
     name: Annotated[str, Field(max_length=64)]
     description: Ignored = None
@@ -158,7 +179,7 @@ class ChatRequest(GenerationRequest):
     max_completion_tokens: Annotated[int | None, Field(ge=0, le=1 << 31)] = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=MOST_ALTERNATIVES)] = None
-    tools: Annotated[list[FunctionTool | ServerTool] | None, Field(max_length=16, fail_fast=True)] = None
+    tools: Annotated[list[FunctionTool | ServerTool] | None, Field(max_length=MOST_TOOLS, fail_fast=True)] = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: Ignored = None
     response_format: ResponseFormat | None = None
@@ -169,6 +190,10 @@ class ChatRequest(GenerationRequest):
     audio: None = None
     reasoning_effort: Ignored = None
     verbosity: Ignored = None
+    prompt_cache_options: Ignored = None
+    prompt_cache_retention: Ignored = None
+    moderation: None = None
+    web_search_options: None = None
 
 
 TokenIds = Annotated[list[int], Field(min_length=1, max_length=MOST_IDS, fail_fast=True)]
@@ -182,7 +207,7 @@ class CompletionRequest(GenerationRequest):
     echo: bool | None = None
     logprobs: Annotated[int | None, Field(ge=0, le=MOST_ALTERNATIVES)] = None
     suffix: None = None
-    best_of: Annotated[int | None, Field(ge=1, le=1)] = None
+    best_of: Literal[1] | None = None
 
 
 class ErrorDetail(BaseModel):

@@ -48,6 +48,8 @@ class RequestChecks:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # as GET; the HTTP server leaves out the body
+            scope = {**scope, "method": "GET"}
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             self._check(scope, headers)

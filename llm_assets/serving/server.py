@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "LLM_ASSETS_KEY"
 KEEP_ALIVE_SECONDS = 10
 GRACE_SECONDS = 5
+LOOK_SECONDS = 10.0  # after which a search index that was not built is looked for again
 CONNECTIONS = 2000  # open at a time; further requests are refused with 503
 
 
@@ -91,28 +93,62 @@ def named_checkpoints(workspace: Workspace, words: tuple[str, ...]) -> Checkpoin
     return checkpoints
 
 
+class StoreTools(Mapping[str, Callable[[str], str]]):
+    """The tools of a workspace, by name. Search is one of them from the moment on at which its index has been built.
+
+    tools: those that are there from the beginning. with_search: whether search is wanted.
+    """
+
+    def __init__(self, workspace: Workspace, tools: Mapping[str, Callable[[str], str]], with_search: bool):
+        self.workspace, self._tools, self._awaits_search = workspace, dict(tools), with_search
+        self._looked = -LOOK_SECONDS
+        self._look_for_search()
+
+    def __getitem__(self, name: str) -> Callable[[str], str]:
+        if name == "search":
+            self._look_for_search()
+        return self._tools[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tools)
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def _look_for_search(self) -> None:
+        if not self._awaits_search or time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        from llm_assets.tools import SearchIndex, SearchTool
+        from llm_assets.tools.search import index_path
+
+        self._looked = time.monotonic()
+        settings = self.workspace.recipe.tools
+        try:
+            artifact, _ = current_or_last_built(self.workspace, "search_index")
+            path = index_path(artifact)
+        except RESOLUTION_ERRORS:  # it is not built yet
+            return
+        self._tools["search"] = SearchTool(SearchIndex(path), settings.results, settings.match)
+        self._awaits_search = False
+
+
 @contextlib.contextmanager
-def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The tools of these names, by name. Search is left out if its index is not built."""
-    from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
-    from llm_assets.tools.search import index_path
+def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[Mapping[str, Callable[[str], str]]]:
+    """The tools of these names, by name. Search is left out as long as its index is not built."""
+    from llm_assets.tools import PythonLimits, PythonTool
 
     settings = workspace.recipe.tools
     limits = PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)
     with PythonTool(limits) as python:
-        tools: dict[str, Any] = {"python": python} if "python" in names else {}
-        index: Path | None = None
-        if "search" in names:
-            with contextlib.suppress(*RESOLUTION_ERRORS):  # it is not among the tools
-                artifact, _ = current_or_last_built(workspace, "search_index")
-                index = index_path(artifact)
-        if index is not None:
-            tools["search"] = SearchTool(SearchIndex(index), settings.results, settings.match)
-        yield tools
+        yield StoreTools(workspace, {"python": python} if "python" in names else {}, "search" in names)
 
 
 def open_service(
-    checkpoints: Checkpoints, tools: dict[str, Any], limits: Limits, address: Address, recipe: str | None = None
+    checkpoints: Checkpoints,
+    tools: Mapping[str, Callable[[str], str]],
+    limits: Limits,
+    address: Address,
+    recipe: str | None = None,
 ) -> Service:
     """The service on this machine's device. Raises ModelError if a GPU is required and there is none.
 

@@ -1,7 +1,8 @@
 """The thread that owns the models: it admits requests, samples all of them together, and delivers what comes out.
 
 Requests join and leave the batch between two steps. A sequence that waits for a tool is not in the batch; tools run in
-threads of their own. With several models in use, they take turns, a step each.
+threads of their own. With several models in use, they take turns, a step each. Only so many tokens of prompts are read
+between two steps that the sequences in the batch need not wait for long.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from .pool import LoadedModel, ModelPool
 IDLE_SECONDS = 0.05  # between two looks at deadlines and cancellations while nothing can be sampled
 DIVIDED_BYTES = 1 << 24  # of weights that are read, from which on all cores compute together: 2 ms
 TOKENS_PER_READING = 20
+# Of prompts that are read between two steps: enough for 32 short chats at once. A longer prompt is read alone.
+READ_TOKENS = 2048
 SHUTTING_DOWN = "the server is shutting down"
 LOG = logging.getLogger("llm_assets.serving")
 
@@ -42,6 +45,7 @@ class Worker:
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Job] = deque()
         self._jobs: dict[Job, list[Generation]] = {}  # that are being answered
+        self._reading: deque[Job] = deque()  # those of them that have unread prompts
         self._tools = ThreadPoolExecutor(TOOL_THREADS, "tools")
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._lock = threading.Lock()
@@ -105,10 +109,11 @@ class Worker:
             self._fail_all(self._end_error())
 
     def _turn(self) -> None:
-        """Take in requests, and sample a token of each sequence of each model."""
+        """Take in requests, read some prompts, and sample a token of each sequence of each model."""
         self._receive()
         self._expire()
         self._admit()
+        self._read()
         for model in list(self.pool.models.values()):
             if not model.decoder.is_done:
                 share_cores(model.size, len(model.decoder.rows))
@@ -118,7 +123,7 @@ class Worker:
 
     def _receive(self) -> None:
         """Take in what came; wait for something if there is nothing to sample."""
-        is_busy = any(not model.decoder.is_done for model in self.pool.models.values())
+        is_busy = bool(self._reading) or any(not model.decoder.is_done for model in self.pool.models.values())
         has_jobs = bool(self._jobs or self._waiting)
         while True:
             try:
@@ -144,8 +149,7 @@ class Worker:
                 self._fail(job, ApiError(503, message, "timeout", is_permanent=True))
 
     def _admit(self) -> None:
-        """Let waiting requests join, in their order, as far as there is room in the batch."""
-        joining: dict[int, list[Generation]] = {}
+        """Let the prompts of waiting requests be read, in their order, as far as there is room in the batch."""
         for job in list(self._waiting):
             if self._sequences() + job.choices > self.limits.sequences:
                 break
@@ -156,43 +160,74 @@ class Worker:
                 if model is None or not model.has_room(job.choices):  # until others leave
                     break
                 self._waiting.remove(job)
-                generations = self._prepare(job, model)
+                self._prepare(job, model)
             except BaseException as error:  # a panic of the tokenizer as well: only this request fails
                 self._fail(job, _as_api_error(error, "the request could not be prepared"))
-                continue
-            joining.setdefault(id(model), []).extend(generations)
-        for generations in joining.values():
-            self._join(generations)
 
     def _sequences(self) -> int:
         """Choices that are being answered."""
         return sum(map(len, self._jobs.values()))
 
-    def _prepare(self, job: Job, model: LoadedModel) -> list[Generation]:
-        """The choices of a job, which is answered from now on. Raises ApiError."""
+    def _prepare(self, job: Job, model: LoadedModel) -> None:
+        """Make the choices of a job, which is answered from now on. Raises ApiError."""
         prompts = job.prepare(model)
         self._jobs[job] = generations = []
+        groups: list[list[Generation]] = []
         for choice, prompt in enumerate(prompts):
             generation = Generation(job, choice, prompt, model, next(self._numbers))
             model.generations[generation.row.sequence] = generation
             generations.append(generation)
+            if prompt.is_copy:
+                groups[-1].append(generation)
+            else:
+                groups.append([generation])
         job.open_choices = len(generations)
         job.prompt_tokens = sum(len(prompt.tokens) for prompt in prompts if not prompt.is_copy)
         self._deliver(job, Started(model))
-        piece: Piece | None = None
-        for generation in generations:
-            if generation.prompt.is_copy:
-                piece = piece and replace(piece, choice=generation.choice)
-            elif job.is_cancelled:
-                raise client_gone()
-            else:
-                piece = generation.echo()
-            if piece is not None:
-                self._deliver(job, piece)
-        return generations
+        for group in groups:
+            self._let_read(job, group)
 
-    def _join(self, generations: list[Generation]) -> None:
-        """Read prompts and let their sequences join the batch of one model."""
+    def _let_read(self, job: Job, group: list[Generation]) -> None:
+        """Let choices of one prompt join the batch once it has been read."""
+        if not job.unread:
+            self._reading.append(job)
+        job.unread.append(group)
+
+    def _read(self) -> None:
+        """Read READ_TOKENS of prompts, or one longer prompt. Jobs take turns, so that a short one need not wait for all
+        prompts of another.
+        """
+        prompts = longest = 0
+        joining: dict[tuple[int, int], list[Generation]] = {}
+        while self._reading:
+            job = self._reading[0]
+            longest = max(longest, job.unread[0][0].reading_size)
+            if prompts and (prompts + 1) * longest > READ_TOKENS:  # they are padded
+                break
+            prompts += 1
+            self._reading.popleft()
+            group = job.unread.popleft()
+            if job.unread:
+                self._reading.append(job)
+            try:
+                self._echo(group)
+            except BaseException as error:
+                self._fail(job, _as_api_error(error, "the prompt could not be scored"))
+                continue
+            joining.setdefault((id(group[0].model), len(group)), []).extend(group)
+        for (_, copies), generations in joining.items():
+            self._join([generation for generation in generations if generation.job in self._jobs], copies)
+
+    def _echo(self, group: list[Generation]) -> None:
+        """Deliver a prompt that is to be given back, to each of its choices. Raises ApiError."""
+        share_cores(group[0].model.size, len(group[0].prompt.tokens))
+        piece = group[0].echo()
+        if piece is not None:
+            for generation in group:
+                self._deliver(generation.job, replace(piece, choice=generation.choice))
+
+    def _join(self, generations: list[Generation], copies: int = 1) -> None:
+        """Read prompts, each of which so many choices in a row have, and let them join the batch of one model."""
         sampled = [generation for generation in generations if generation.row.sampling.max_tokens]
         for generation in generations:
             if not generation.row.sampling.max_tokens:
@@ -206,7 +241,8 @@ class Worker:
         try:
             with model.engine.inference():
                 model.decoder.add(
-                    [generation.tokens() for generation in sampled], [generation.row for generation in sampled]
+                    [generation.tokens() for generation in sampled[::copies]],
+                    [generation.row for generation in sampled],
                 )
             are_finite = model.decoder.logits[-len(sampled) :].isfinite().all(-1).tolist()
         except Exception as error:  # most often, too little memory for the prompts; the batch is as it was
@@ -244,11 +280,9 @@ class Worker:
             generation = model.generations.get(choice.sequence)
             if generation is not None:
                 self._take(generation, choice)
-        again: list[Generation] = []
         for generation in list(model.generations.values()):
             if generation.row.ended and not generation.is_calling:
-                self._ended(generation, again)
-        self._join(again)
+                self._ended(generation)
         for job in list(self._jobs):
             if job.streams:
                 self._flush(job)
@@ -260,15 +294,15 @@ class Worker:
         except ApiError as error:
             self._fail(generation.job, error)
 
-    def _ended(self, generation: Generation, again: list[Generation]) -> None:
-        """A sequence has ended: the choice is finished, or a call is to be made. again: what goes on at once."""
+    def _ended(self, generation: Generation) -> None:
+        """A sequence has ended: the choice is finished, or a call is to be made."""
         call = generation.closed_call()
         if call is None:
             if not generation.ended_by_call():
                 self._finish(generation, generation.row.completion.finish)
             elif generation.can_continue():  # malformed: it is no call, and the model goes on
                 generation.continue_row()
-                again.append(generation)
+                self._let_read(generation.job, [generation])
             else:
                 self._finish(generation, "length")
             return
@@ -293,7 +327,7 @@ class Worker:
             if generation.job in self._jobs:
                 self._deliver(generation.job, generation.answer(future.result()))
                 generation.continue_row()
-                self._join([generation])
+                self._let_read(generation.job, [generation])
 
         future.add_done_callback(lambda _: self._inbox.put(proceed))
 
@@ -334,6 +368,9 @@ class Worker:
         """Make room for other requests."""
         self._flush(job)
         self._jobs.pop(job, None)
+        if job.unread:
+            job.unread.clear()
+            self._reading.remove(job)
         with self._lock:
             self._accepted -= 1
 

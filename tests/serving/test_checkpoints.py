@@ -1,5 +1,7 @@
 """Checkpoints of a server are found by asset, stage, identity and named folder, and by no path."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,9 +17,11 @@ from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.recipes import Recipe, laptop
 from llm_assets.release.checkpoint_lineage import stored_checkpoints
 from llm_assets.serving import checkpoints as checkpoints_module
+from llm_assets.serving import server
 from llm_assets.serving.checkpoints import Checkpoints
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.server import named_checkpoints, named_folders
+from llm_assets.tools.search import write_index
 from tests.support.stored_checkpoints import build_checkpoints
 
 
@@ -83,6 +87,54 @@ def test_other_names_are_no_models(workspace, tmp_path, name):
         assert error.value.status == 404 and error.value.code == "model_not_found"
 
 
+def test_a_name_that_was_looked_up_waits_for_no_other_name(workspace, monkeypatch):
+    checkpoints, is_looking, may_end = Checkpoints(workspace, {}), threading.Event(), threading.Event()
+    stored = checkpoints.find("sft")
+
+    def slow(*_):
+        is_looking.set()
+        assert may_end.wait(60)
+        raise NotBuilt("rlhf_checkpoint is not built")
+
+    monkeypatch.setattr(checkpoints_module, "current_or_last_built", slow)
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(checkpoints.find, "rlhf")
+        assert is_looking.wait(60) and checkpoints.find("sft") == stored and not other.done()
+        may_end.set()
+        assert isinstance(other.exception(), ApiError)
+
+
+def test_names_that_have_no_model_are_not_looked_up_anew(workspace, monkeypatch):
+    calls, checkpoints = [], Checkpoints(workspace, {})
+    artifacts, resolver = workspace.store.artifacts, workspace.resolver
+    workspace.store.artifacts = lambda asset=None: calls.append("artifacts") or artifacts(asset)
+    workspace.resolver = lambda: calls.append("resolver") or resolver()
+    for name in ("deadbeef", "rlhf"):
+        with pytest.raises(ApiError):
+            checkpoints.find(name)
+    calls.clear()
+    for name in ("deadbeef", "deadbee0", "rlhf", "x" * 300):
+        with pytest.raises(ApiError):
+            checkpoints.find(name)
+    assert not calls
+    monkeypatch.setattr(checkpoints_module, "MISSING_SECONDS", 0.0)  # a moment later, it may have been built
+    with pytest.raises(ApiError):
+        checkpoints.find("rlhf")
+    assert calls
+
+
+@pytest.mark.parametrize("name", ["reward", "reward_checkpoint", "tokenizer", "", "../sft_checkpoint", "x" * 300])
+def test_clients_are_told_of_no_folders_and_of_language_models_only(workspace, name):
+    with pytest.raises(ApiError) as error:
+        Checkpoints(workspace, {}).find(name)
+    assert error.value.message == f"no model {name[:100]!r}; GET /v1/models lists them"
+
+
+def test_a_server_does_not_start_with_a_model_that_scores(workspace):
+    with pytest.raises(ModelError, match="reward_checkpoint is not a language model; available: base_checkpoint"):
+        named_checkpoints(workspace, ("reward",))
+
+
 def test_a_server_starts_without_the_recipes_last_model_but_not_without_a_named_one(workspace):
     with pytest.raises(ApiError, match="rlhf_checkpoint is not built"):
         named_checkpoints(workspace, ()).find(None)
@@ -90,6 +142,27 @@ def test_a_server_starts_without_the_recipes_last_model_but_not_without_a_named_
         named_checkpoints(workspace, ("rlhf",))
     with pytest.raises(ModelError, match="no checkpoint 'nothing'"):
         named_checkpoints(workspace, ("sft", "nothing"))
+
+
+def test_search_is_offered_once_its_index_is_built(workspace, tmp_path, monkeypatch):
+    built = []
+
+    def current(_, asset):
+        if not built:
+            raise NotBuilt(f"{asset} is not built")
+        path = tmp_path / "index.sqlite"
+        return SimpleNamespace(file=lambda name: path, record=SimpleNamespace(files=[path.name])), False
+
+    monkeypatch.setattr(server, "current_or_last_built", current)
+    with server.open_tools(workspace, ("search", "python")) as tools:
+        assert set(tools) == {"python"} and "search" not in tools
+        built.append(write_index(tmp_path / "index.sqlite", [("http://a.example/", "Senna plays the oboe.")]))
+        assert "search" not in tools  # it has been looked for a moment ago
+        monkeypatch.setattr(server, "LOOK_SECONDS", 0.0)
+        assert "search" in tools and set(tools) == {"python", "search"}
+        assert "oboe" in tools["search"]("Senna")
+    with server.open_tools(workspace, ("python",)) as tools:
+        assert "search" not in tools
 
 
 def test_a_model_whose_recipe_or_input_changed_is_served_as_stale(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from llm_assets.release.benchmark_model import exported_tokenizer
+from llm_assets.serving.protocol import ChatRequest, CompletionRequest
 from llm_assets.settings import PROJECT
 from tests.support.model_server import SHAPE, model_server
 from tests.support.tiny_models import TEXTS
@@ -41,6 +42,29 @@ def test_the_openai_client_chats_and_streams(openai):
     assert offered.choices[0].finish_reason in ("length", "stop", "tool_calls")
 
 
+def test_the_openai_client_offers_functions_that_no_model_has_learnt(openai):
+    """As agents do, which send all of their functions and the results of several calls at once."""
+    import openai as package
+
+    names = ("get_weather", "read_file", *(f"function{number}" for number in range(40)))
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    functions = [{"type": "function", "function": {"name": name, "parameters": schema}} for name in names]
+    settings = {"model": "chat", "max_tokens": 8, "tools": functions}
+    for choice in ("auto", "none", package.omit):
+        answer = openai.chat.completions.create(**settings, messages=QUESTIONS, tool_choice=choice).choices[0]
+        assert answer.finish_reason in ("length", "stop") and answer.message.tool_calls is None
+    calls = [
+        {"id": f"call{number}", "type": "function", "function": {"name": name, "arguments": '{"city": "Ulm"}'}}
+        for number, name in enumerate(names[:2])
+    ]
+    results = [{"role": "tool", "tool_call_id": item["id"], "content": "18 °C"} for item in calls]
+    messages = [*QUESTIONS, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    assert openai.chat.completions.create(**settings, messages=messages).choices[0].message.role == "assistant"
+    for choice in ("required", {"type": "function", "function": {"name": "get_weather"}}):
+        with pytest.raises(package.BadRequestError, match="trained to call search and python only"):
+            openai.chat.completions.create(**settings, messages=QUESTIONS, tool_choice=choice)
+
+
 def test_the_openai_client_completes_lists_and_reads_errors(openai):
     import openai as package
 
@@ -56,6 +80,15 @@ def test_the_openai_client_completes_lists_and_reads_errors(openai):
     assert refused.value.code == "context_length_exceeded"
     with pytest.raises(package.InternalServerError, match="not trained to embed"):
         openai.embeddings.create(model="base", input="a")
+
+
+def test_every_field_of_the_openai_client_is_known():
+    pytest.importorskip("openai", reason="openai is not installed (extra test)")
+    from openai.types import completion_create_params as document
+    from openai.types.chat import completion_create_params as chat
+
+    for fields, model in ((chat, ChatRequest), (document, CompletionRequest)):
+        assert set(fields.CompletionCreateParamsBase.__annotations__) <= model.model_fields.keys()
 
 
 SHORT = {

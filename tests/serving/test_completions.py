@@ -60,10 +60,11 @@ def test_answers_do_not_depend_on_what_else_is_sampled(server):
 
 @pytest.mark.parametrize("path", ["chat/completions", "completions"])
 def test_a_stream_has_the_text_of_the_whole_answer(server, path):
-    body = {"max_tokens": 25, "temperature": 1, "seed": 3, "n": 2, "stream_options": {"include_usage": True}}
+    body = {"max_tokens": 25, "temperature": 1, "seed": 3, "n": 2}
     body |= {"messages": QUESTIONS} if path.startswith("chat") else {"prompt": TEXTS[0][:30]}
     whole = server.post(path, body).json()
-    chunks = events(server.post(path, {**body, "stream": True}, stream=True))
+    streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
+    chunks = events(server.post(path, streamed, stream=True))
     assert chunks[-1]["choices"] == [] and chunks[-1]["usage"] == whole["usage"]
     for choice in whole["choices"]:
         pieces = [item for chunk in chunks for item in chunk["choices"] if item["index"] == choice["index"]]

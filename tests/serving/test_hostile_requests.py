@@ -6,17 +6,23 @@ import asyncio
 import json
 import shutil
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 import pytest
 import requests
 from pydantic import ValidationError
 
+from llm_assets.model.decoding import Decoder
+from llm_assets.model.prefill import CachedModel
+from llm_assets.model.sampling import Engine
+from llm_assets.serving import app, worker
 from llm_assets.serving.protocol import ChatRequest, CompletionRequest
 from llm_assets.serving.request_checks import RequestChecks
 from llm_assets.serving.server import Address
-from tests.support.model_server import LIMITS, ModelServer, model_server, write_checkpoint
+from tests.support.model_server import LIMITS, ModelServer, model_server, script_tokens, write_checkpoint
 from tests.support.tiny_models import ENCODING
 
 SPECIAL = ENCODING.special
@@ -24,6 +30,9 @@ CHAT, DOCUMENT = "chat/completions", "completions"
 USER = {"role": "user", "content": "Hello there"}
 CALL = {"type": "function", "function": {"name": "search", "arguments": '{"query": "a"}'}}
 FUNCTION = {"type": "function", "function": {"name": "search"}}
+RM = {"type": "function", "function": {"name": "rm"}}
+CALLED = [USER, {"role": "assistant", "tool_calls": [CALL]}]
+NAMELESS = [USER, {"role": "assistant", "tool_calls": [{"type": "function"}]}]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +74,8 @@ REFUSED = [
     ("logprobs of 1000", document(logprobs=1000), 400, "logprobs"),
     ("penalties", chat(presence_penalty=1.0), 400, "presence_penalty"),
     ("a logit bias", document(logit_bias={"5": 100}), 400, "logit_bias"),
+    ("options of a stream without one", chat(stream_options={"include_usage": True}), 400, "if stream is true"),
+    ("a web search", chat(web_search_options={}), 400, "web_search_options: not supported"),
     ("an unknown field", chat(voice="loud"), 400, "Unrecognized request argument supplied: voice"),
     ("1000 stops", document(stop=["a"] * 1000), 400, "stop"),
     ("no messages", chat(messages=[]), 400, "messages"),
@@ -74,7 +85,12 @@ REFUSED = [
     ("a call by the user", chat(messages=[{**USER, "tool_calls": [CALL]}]), 400, "only the assistant calls tools"),
     ("two calls at once", chat(messages=[USER, {"role": "assistant", "tool_calls": [CALL] * 2}]), 400, "2 tool calls"),
     ("an image", chat(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), 400, "must be text"),
-    ("a tool that no model knows", chat(tools=[{"type": "function", "function": {"name": "rm"}}]), 400, "'rm'"),
+    ("a call of a tool that no model knows", chat(tools=[RM], tool_choice="required"), 400, "search and python only"),
+    ("a choice of a tool that no model knows", chat(tools=[RM], tool_choice=RM), 400, "search and python only"),
+    ("more tools than OpenAI allows", chat(tools=[RM] * 129), 400, "tools"),
+    ("a call without a result", chat(messages=[*CALLED, USER]), 400, "the result of a call was expected"),
+    ("a result without a call", chat(messages=[USER, {"role": "tool", "content": "a"}]), 400, "tool where assistant"),
+    ("a result of nothing", chat(messages=[*NAMELESS, {"role": "tool", "content": "a"}]), 400, "function's name"),
     ("a tool twice", chat(tools=[FUNCTION, {"type": "search"}]), 400, "twice"),
     ("a choice of no tool", chat(tool_choice={"type": "function", "function": {"name": "x"}}), 400, "not in tools"),
     ("JSON wanted", chat(response_format={"type": "json_object"}), 400, "response_format"),
@@ -99,18 +115,30 @@ REFUSED = [
     ("half a surrogate pair", document(prompt="\ud800"), 400, "surrogate"),
 ]
 JSON = {"Content-Type": "application/json"}
-# Bodies and headers that no client library sends.
+# Bodies and headers that no client library sends, with the status and a part of the message.
 RAW = [
-    ("invalid UTF-8", b'{"prompt": "\xff\xfe"}', JSON, 400),
-    ("no JSON", b"prompt=a", JSON, 400),
-    ("a list", b"[1]", JSON, 400),
-    ("nothing", b"", JSON, 400),
-    ("JSON nested 100,000 deep", b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", JSON, 400),
-    ("a number of 10,000 digits", b'{"prompt": "a", "seed": ' + b"9" * 10_000 + b"}", JSON, 400),
-    ("a form", b"prompt=a", {"Content-Type": "text/plain"}, 415),
-    ("another host's name", b'{"prompt": "a"}', {**JSON, "Host": "evil.example"}, 403),
-    ("another host's name after a user's", b'{"prompt": "a"}', {**JSON, "Host": "evil@localhost"}, 403),
-    ("an address that is not closed", b'{"prompt": "a"}', {**JSON, "Host": "[::1x"}, 403),
+    ("invalid UTF-8", b'{"prompt": "\xff\xfe"}', JSON, 400, "not UTF-8"),
+    ("no JSON", b"prompt=a", JSON, 400, "not JSON, from character 0 on"),
+    ("a list", b"[1]", JSON, 400, "the body: must be an object"),
+    ("nothing", b"", JSON, 400, "the body: missing"),
+    (
+        "JSON nested 100,000 deep",
+        b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        JSON,
+        400,
+        "nested too deeply",
+    ),
+    ("a number of 10,000 digits", b'{"prompt": "a", "seed": ' + b"9" * 10_000 + b"}", JSON, 400, "too many digits"),
+    ("a form", b"prompt=a", {"Content-Type": "text/plain"}, 415, "must be JSON"),
+    ("another host's name", b'{"prompt": "a"}', {**JSON, "Host": "evil.example"}, 403, "is not served"),
+    (
+        "another host's name after a user's",
+        b'{"prompt": "a"}',
+        {**JSON, "Host": "evil@localhost"},
+        403,
+        "is not served",
+    ),
+    ("an address that is not closed", b'{"prompt": "a"}', {**JSON, "Host": "[::1x"}, 403, "is not served"),
 ]
 
 
@@ -132,14 +160,69 @@ def test_a_wrong_request_is_refused(server, request_, status, part):
     assert_error(requests.post(f"{server.url}/v1/{path}", data=data, headers=JSON, timeout=120), status, part)
 
 
-@pytest.mark.parametrize(("body", "headers", "status"), [row[1:] for row in RAW], ids=[row[0] for row in RAW])
-def test_bytes_that_are_no_request_are_refused(server, body, headers, status):
-    assert_error(requests.post(f"{server.url}/v1/completions", data=body, headers=headers, timeout=120), status)
+@pytest.mark.parametrize(("body", "headers", "status", "part"), [row[1:] for row in RAW], ids=[row[0] for row in RAW])
+def test_bytes_that_are_no_request_are_refused(server, body, headers, status, part):
+    assert_error(requests.post(f"{server.url}/v1/completions", data=body, headers=headers, timeout=120), status, part)
+
+
+# Fields of a request, and the whole message, which names the field that is wrong.
+MESSAGES = [
+    (document(prompt=[]), "prompt: must not have fewer items than 1"),
+    (document(prompt=[[]]), "prompt[0]: must not have fewer items than 1"),
+    (document(prompt=5), "prompt: must be text, or must be a list"),
+    (document(stop=["a"] * 17), "stop: must not have more items than 16"),
+    (document(max_tokens="5"), "max_tokens: must be a whole number"),
+    (document(temperature=3), "temperature: must be at most 2.0"),
+    (document(temperature=float("nan")), "temperature: must be a finite number"),
+    (document(logit_bias={"5": 1}), "logit_bias: not supported; leave it out"),
+    (document(presence_penalty=-1), "presence_penalty: not supported; leave it out"),
+    (document(suffix="a"), "suffix: not supported; leave it out"),
+    (document(best_of=2), "best_of: must be 1"),
+    (chat(messages=None), "messages: must be a list"),
+    (chat(messages=[1]), "messages[0]: must be an object"),
+    (chat(messages=[{"content": "a"}]), "messages[0].role: missing"),
+    (chat(messages=[{"role": "user", "content": [1]}]), "messages[0].content[0]: must be an object"),
+    (chat(tools=[{"type": "web_search"}]), "tools[0].type: must be 'function', or must be 'search' or 'python'"),
+    (chat(tools=[{"type": "function", "function": {}}]), "tools[0].function.name: missing"),
+    (
+        chat(tools=[{"type": "function", "function": {"name": "a", "x": 1}}]),
+        "Unrecognized request argument supplied: tools[0].function.x",
+    ),
+    (chat(tool_choice="all"), "tool_choice: must be 'none', 'auto' or 'required'"),
+    (chat(stream=1), "stream: must be true or false"),
+]
+
+
+@pytest.mark.parametrize(("request_", "message"), MESSAGES, ids=[message for _, message in MESSAGES])
+def test_errors_of_fields_are_in_the_words_of_the_api(server, request_, message):
+    path, body = request_
+    response = requests.post(f"{server.url}/v1/{path}", data=json.dumps(body), headers=JSON, timeout=120)
+    assert_error(response, 400)
+    error = response.json()["error"]
+    assert error["message"] == message and error["param"] in message
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/v1/models"])
+def test_head_has_the_headers_of_get(server, path):
+    head, got = requests.head(f"{server.url}{path}", timeout=60), server.get(path)
+    assert head.status_code == got.status_code == 200 and not head.content
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
+
+
+def test_a_wrong_method_is_told_the_right_ones(server):
+    response = requests.put(f"{server.url}/v1/completions", json={}, timeout=60)
+    assert_error(response, 405, "PUT /v1/completions")
+    assert response.headers["Allow"] == "POST"
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/completions", 405), ("GET", "/v1/../../etc/passwd", 404), ("GET", "/v1/models/..%2f..%2fetc", 404)],
+    [
+        ("GET", "/v1/completions", 405),
+        ("GET", "/v1/../../etc/passwd", 404),
+        ("GET", "/v1/models/..%2f..%2fetc", 404),
+        ("GET", "/v1/models/", 404),
+    ],
 )
 def test_other_paths_and_methods_have_bodies_of_the_api(server, method, path, status):
     assert_error(requests.request(method, f"{server.url}{path}", timeout=120), status)
@@ -215,6 +298,17 @@ def test_500_requests_at_once_are_answered_or_told_to_come_back(server):
     assert server.post(*document()).status_code == 200
 
 
+def test_lists_of_models_for_which_too_many_wait_are_refused(server, monkeypatch):
+    may_end = threading.Event()
+    monkeypatch.setattr(app, "_listed_models", lambda _: may_end.wait(60) and [])
+    with ThreadPoolExecutor(60) as threads:
+        answers = [threads.submit(server.get, "/v1/models") for _ in range(60)]
+        assert next(as_completed(answers)).result().status_code == 429
+        assert server.post(*document()).status_code == 200
+        may_end.set()
+        assert {answer.result().status_code for answer in answers} == {200, 429}
+
+
 def connection(server, body, announced):
     """A socket on which a request has been begun."""
     opened = socket.create_connection(("127.0.0.1", server.address.port), timeout=120)
@@ -288,7 +382,51 @@ def test_models_that_do_not_fit_into_memory_together_take_turns(server, tmp_path
     shutil.copytree(tmp_path / "model0", tmp_path / "broken", dirs_exist_ok=True)
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"no weights")
     server.folders["broken"] = tmp_path / "broken"
-    assert_error(server.post(*document(model="broken")), 404, "not a language model")
+    refused = server.post(*document(model="broken"))
+    assert_error(refused, 404, "not a language model")
+    assert str(tmp_path) not in refused.text
+
+
+@pytest.mark.parametrize("fields", [{"echo": True, "logprobs": 0, "max_tokens": 0}, {"max_tokens": 1}])
+def test_many_long_prompts_are_read_between_the_steps_of_other_users(server, monkeypatch, fields):
+    server.post(*document(model="base"))  # loads it
+    done, step = [], Decoder.step
+    for owner, name in ((Engine, "token_likelihoods"), (CachedModel, "prefill")):
+        read = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *given, read=read: done.append("read") or read(*given))
+    # The other user's answer takes some seconds, so that the prompts are read meanwhile.
+    monkeypatch.setattr(Decoder, "step", lambda decoder: done.append("step") or time.sleep(0.02) or step(decoder))
+    monkeypatch.setattr(worker, "READ_TOKENS", 256)
+    script_tokens(monkeypatch, [65] * 200)
+    with server.post(*chat(max_tokens=200, stream=True), stream=True) as response:
+        lines = response.iter_lines()
+        next(lines)
+        done.clear()
+        answer = server.post(*document(model="base", prompt=[[65] * 200] * 12, **fields))
+        assert answer.status_code == 200 and len(answer.json()["choices"]) == 12
+        assert done.count("read") == 12 and "read read" not in " ".join(done)
+    server.wait_until_idle()
+
+
+def test_copies_of_a_prompt_are_read_once(server, monkeypatch):
+    sizes, prefill = [], CachedModel.prefill
+    monkeypatch.setattr(CachedModel, "prefill", lambda model, given: sizes.append(len(given)) or prefill(model, given))
+    assert len(server.post(*document(prompt=["a b", "c d"], n=8)).json()["choices"]) == 16
+    assert sizes == [2]
+
+
+def test_scoring_prompts_ends_at_the_time_limit(tmp_path, monkeypatch):
+    folders, scored = {"base": write_checkpoint(tmp_path / "base", is_chat=False)}, []
+    score = Engine.token_likelihoods
+    monkeypatch.setattr(
+        Engine, "token_likelihoods", lambda *given: scored.append(1) or time.sleep(0.3) or score(*given)
+    )
+    monkeypatch.setattr(worker, "READ_TOKENS", 1)
+    with ModelServer(folders, replace(LIMITS, seconds=0.6)) as server:
+        body = document(prompt=[[65, 65]] * 16, echo=True, logprobs=0, max_tokens=0)
+        server.post(*document())  # loads the model
+        assert_error(server.post(*body), 503, "longer than 0.6 seconds")
+        assert len(scored) < 16
 
 
 def test_a_request_that_takes_too_long_ends(tmp_path):

@@ -9,9 +9,11 @@ import threading
 
 import pytest
 import requests
+from fastapi import routing
 
 from llm_assets.model.chat import Call, Message, render
 from llm_assets.model.encoding import PUBLISHED, Published, write_ranks
+from llm_assets.serving import page_routes
 from llm_assets.serving.bounded_threads import BoundedThreads
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.page_files import FOLDER
@@ -96,6 +98,20 @@ def test_a_text_is_shown_in_the_tokens_of_the_encodings_that_are_here(server):
         assert b"".join(parts).decode() == text and any("bytes" in token for token in encoding["tokens"])
 
 
+def test_a_text_of_many_tokens_keeps_nobody_waiting(server, monkeypatch):
+    """Objects for each of its 60,000 tokens took a second, in which no other thread of Python ran."""
+    described, serialized = [], []
+    fields = page_routes.token_fields
+    monkeypatch.setattr(page_routes, "token_fields", lambda *given: described.append(given[1]) or fields(*given))
+    serialize = routing.serialize_response
+    monkeypatch.setattr(routing, "serialize_response", lambda **given: serialized.append(1) or serialize(**given))
+    of_model, _ = ask(server, "tokenize", {"text": "😀é漢" * 6_666}).json()["encodings"]
+    assert len(of_model["tokens"]) > 50_000 and len(described) < 100
+    messages = [{"role": "user", "content": "a b " * 30}]
+    assert len(ask(server, "render", {"messages": messages}).json()["tokens"]) > 60
+    assert len(described) < 110 and not serialized
+
+
 def test_the_merges_of_a_token_end_with_it(server):
     data, number = max(GPT2.ranks.items(), key=lambda item: len(item[0]))
     steps = post(server, "merges", encoding="gpt2", id=number).json()["steps"]
@@ -161,7 +177,7 @@ REFUSED = [
     ("roles out of order", "render", {"messages": [USER, {"role": "tool", "content": "5"}]}, "tool where assistant"),
     ("no messages", "render", {"messages": []}, "messages"),
     ("an unknown tool", "render", {"messages": [USER], "tools": ["rm"]}, "tools"),
-    ("a text above the limit", "tokenize", {"text": "x" * 20_001}, "20000"),
+    ("a text above the limit", "tokenize", {"text": "x" * 20_001}, "20,000"),
     ("no text", "tokenize", {}, "text"),
     ("an id outside the vocabulary", "merges", {"id": 10**6}, "vocabulary has 500"),
     ("a negative id", "merges", {"id": -1}, "id"),

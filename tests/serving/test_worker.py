@@ -183,7 +183,8 @@ def started_job(worker, model, body):
     events = []
     prepare = completion_prompts(CompletionRequest.model_validate(body), Limits())
     job = Job(prepare, None, 1, events.extend, time.monotonic() + 600, False)
-    return SimpleNamespace(generations=worker._prepare(job, model), events=events)
+    worker._prepare(job, model)
+    return SimpleNamespace(generations=worker._jobs[job], events=events)
 
 
 def test_an_error_while_sequences_join_leaves_the_batch_as_it_was(monkeypatch):
