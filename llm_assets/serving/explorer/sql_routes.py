@@ -22,7 +22,7 @@ def add_sql(router: APIRouter, reader: Reader, limits: SqlLimits = LIMITS) -> No
 
     @router.get("/data/tables")
     async def tables() -> SqlTables:
-        """The tables that SQL can read: those of the recipe's built artifacts."""
+        """The tables that SQL can read: those of the recipe's artifacts, as they were last built if they are stale."""
         by_name = await reader.run(partial(_tables, reader))
         listed = [
             SqlTable(
@@ -31,6 +31,7 @@ def add_sql(router: APIRouter, reader: Reader, limits: SqlLimits = LIMITS) -> No
                 columns=table.columns,
                 rows=table.rows,
                 artifacts=table.artifacts,
+                stale=table.stale,
             )
             for table in by_name.values()
         ]
