@@ -183,6 +183,50 @@ def test_a_vote_is_stored_beside_40_statements_that_do_not_end(server, monkeypat
     assert statuses == {429: 40 - running, 400: running}
 
 
+def test_sql_ends_when_its_client_goes_away(server, monkeypatch):
+    ended, sql_is_run = threading.Event(), sql_routes.run_locked_sql
+
+    def run(*arguments):
+        try:
+            return sql_is_run(*arguments)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(sql_routes, "run_locked_sql", run)
+    endless = {"sql": "SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b"}
+    began = time.monotonic()
+    with pytest.raises(requests.ReadTimeout):  # this closes the connection
+        requests.post(f"{server.url}/api/data/sql", json=endless, timeout=1.5)
+    assert ended.wait(sql_routes.LIMITS.seconds) and time.monotonic() - began < sql_routes.LIMITS.seconds
+    assert post(server, "data/sql", sql="SELECT 1").json()["rows"] == [[1]]
+
+
+def test_statements_that_wait_leave_the_queue_with_their_clients(server, monkeypatch):
+    release, started = threading.Event(), threading.Semaphore(0)
+
+    def endless(*arguments):
+        started.release()
+        assert release.wait(60)
+        raise LockedSqlError("the statement took too long")
+
+    monkeypatch.setattr(sql_routes, "run_locked_sql", endless)
+    body = {"sql": "SELECT 1"}
+    with ThreadPoolExecutor(20) as pool:
+        try:
+            running = [pool.submit(post, server, "data/sql", **body) for _ in range(sql_routes.RUNNING)]
+            for _ in running:
+                assert started.acquire(timeout=20)
+            url = f"{server.url}/api/data/sql"
+            gone = [pool.submit(requests.post, url, json=body, timeout=1) for _ in range(sql_routes.WAITING)]
+            assert all(isinstance(request.exception(), requests.ReadTimeout) for request in gone)
+            waiting = [pool.submit(post, server, "data/sql", **body) for _ in range(sql_routes.WAITING)]
+            time.sleep(1)
+            assert not any(request.done() for request in waiting)  # none is refused because of those that have gone
+        finally:
+            release.set()
+    assert {request.result().status_code for request in (*running, *waiting)} == {400}
+
+
 # Pipeline
 
 
