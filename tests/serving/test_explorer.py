@@ -291,7 +291,7 @@ def test_a_client_cannot_say_which_model_gave_an_answer(server, monkeypatch):
     assert post(server, "rank/votes", **body, pair="0" * 16).status_code == 400
     assert post(server, "arena/votes", **body).status_code == 400  # it is none of the arena
     assert post(server, "rank/votes", **body).status_code == 201
-    assert "waits for a vote" in post(server, "rank/votes", **body).json()["error"]["message"]  # it has one
+    assert "has its vote already" in post(server, "rank/votes", **body).json()["error"]["message"]
     for unknown in ({"comparison": "0" * 32}, {"comparison": "\u0000"}, {}):
         assert post(server, "rank/votes", labeller="dora", vote="tie", **unknown).status_code == 400
 
@@ -313,7 +313,8 @@ def test_the_arena_is_blind_until_the_vote(server):
     vote = {"labeller": "ann", "comparison": body["comparison"], "vote": "first"}
     revealed = post(server, "arena/votes", **vote).json()
     assert {revealed["first"]["name"], revealed["second"]["name"]} == {"one", "two"}
-    assert post(server, "arena/votes", **vote).status_code == 400  # a comparison has one vote
+    again = post(server, "arena/votes", **vote)
+    assert again.status_code == 409 and again.json()["error"]["code"] == "already_voted"  # a comparison has one vote
     table = get(server, "arena/ratings").json()
     assert table["votes"] == 1 and table["ratings"][0]["model"].split()[0] == revealed["first"]["name"]
     assert table["ratings"][0]["rating"] > 1000 > table["ratings"][1]["rating"]

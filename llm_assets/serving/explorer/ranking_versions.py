@@ -8,7 +8,8 @@ import sys
 import tempfile
 import threading
 
-from llm_assets.artifacts import Artifact, Workspace
+from llm_assets.artifacts import Artifact, NotBuilt, Workspace
+from llm_assets.artifacts.last_built import current_or_last_built
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS, waiting_votes
 from llm_assets.settings import Settings
 
@@ -109,10 +110,8 @@ def _refusal(workspace: Workspace) -> str | None:
 
 
 def _last_version(workspace: Workspace) -> Artifact | None:
-    """The recipe's artifact, or the newest one that was built from other inputs by the same config and code."""
-    resolution = workspace.resolver().resolve(HUMAN_RANKINGS.name, None)
-    if resolution.artifact is not None:
-        return resolution.artifact
-    fields = resolution.partial.fields()
-    artifacts = reversed(list(workspace.store.artifacts(HUMAN_RANKINGS.name)))
-    return next((item for item in artifacts if {**item.record.fields, "inputs": fields["inputs"]} == fields), None)
+    """The recipe's artifact, or the one that was built last; None if there is none."""
+    try:
+        return current_or_last_built(workspace, HUMAN_RANKINGS.name)[0]
+    except NotBuilt:
+        return None
