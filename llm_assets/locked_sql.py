@@ -17,13 +17,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 PROCESS = "llm_assets.locked_sql_process"
 START_SECONDS = 10.0  # for the process to start, on top of a statement's time
+POLL_SECONDS = 0.1  # after which it is asked again whether a statement is still wanted
 LONGEST_STATEMENT = 20_000  # characters
 
 
@@ -54,30 +56,44 @@ class SqlResult:
 
 
 def run_locked_sql(
-    tables: Mapping[str, Sequence[Path]], sql: str, limits: SqlLimits | None = None, skip: int = 0
+    tables: Mapping[str, Sequence[Path]],
+    sql: str,
+    limits: SqlLimits | None = None,
+    skip: int = 0,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> SqlResult:
     """The rows that a SELECT returns.
 
     tables: Parquet files of the same columns, by the name under which the statement reads them. skip: rows of the
-    result to skip. Raises LockedSqlError.
+    result to skip. is_cancelled: asked while the statement runs, whether nobody wants its rows any more; its process is
+    then ended. Raises LockedSqlError.
     """
     limits = limits or SqlLimits()
     if len(sql) > LONGEST_STATEMENT:
         raise LockedSqlError(f"the statement has {len(sql):,} characters; at most {LONGEST_STATEMENT:,} are allowed")
     job = sql_job(tables, sql, limits, skip)
     environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.defpath}
-    try:
-        process = subprocess.run(
-            [sys.executable, "-m", PROCESS],
-            input=json.dumps(job).encode(),
-            capture_output=True,
-            env=environment,
-            cwd="/",
-            timeout=limits.seconds + START_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _took_too_long(limits) from error
-    return _result(process, limits)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-m", PROCESS], env=environment, cwd="/", **pipes) as process:
+        try:
+            output = _output(process, json.dumps(job).encode(), limits, is_cancelled)
+        finally:
+            process.kill()
+    return _result(output, process.returncode, limits)
+
+
+def _output(process: subprocess.Popen[bytes], job: bytes, limits: SqlLimits, is_cancelled: Callable[[], bool]) -> bytes:
+    """What the process writes. Raises LockedSqlError if it takes too long, or if it is cancelled."""
+    deadline = time.monotonic() + limits.seconds + START_SECONDS
+    given: bytes | None = job
+    while not is_cancelled():
+        try:
+            return process.communicate(given, POLL_SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            given = None
+        if time.monotonic() > deadline:
+            raise _took_too_long(limits)
+    raise LockedSqlError("the statement was cancelled")
 
 
 def sql_job(tables: Mapping[str, Sequence[Path]], sql: str, limits: SqlLimits, skip: int = 0) -> dict[str, Any]:
@@ -86,10 +102,10 @@ def sql_job(tables: Mapping[str, Sequence[Path]], sql: str, limits: SqlLimits, s
     return {"tables": files, "sql": sql, "skip": skip, **asdict(limits)}
 
 
-def _result(process: subprocess.CompletedProcess[bytes], limits: SqlLimits) -> SqlResult:
+def _result(output: bytes, exit_code: int, limits: SqlLimits) -> SqlResult:
     """What the process wrote. Raises LockedSqlError for its error, or if it was killed before it wrote one."""
     try:
-        answer = json.loads(process.stdout)
+        answer = json.loads(output)
     except ValueError:
         answer = {}
     if "rows" in answer:
@@ -99,7 +115,7 @@ def _result(process: subprocess.CompletedProcess[bytes], limits: SqlLimits) -> S
     if "error" in answer:
         raise LockedSqlError(answer["error"])
     raise LockedSqlError(
-        f"the statement ended its process (exit code {process.returncode}), most often by needing more than "
+        f"the statement ended its process (exit code {exit_code}), most often by needing more than "
         f"{limits.memory >> 20:,} MiB of memory; read fewer rows or columns"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 
 import polars as pl
@@ -124,6 +125,14 @@ def test_hostile_statements_are_refused_with_a_message(tables, unchanged):
 def test_greedy_statements_are_stopped(tables, unchanged, statement, part):
     with pytest.raises(LockedSqlError, match=part):
         run_locked_sql(tables, statement, replace(LIMITS, seconds=1.5))
+
+
+def test_a_statement_that_nobody_waits_for_is_ended(tables):
+    times = []
+    statement = "SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b"
+    with pytest.raises(LockedSqlError, match="cancelled"):
+        run_locked_sql(tables, statement, LIMITS, 0, lambda: times.append(time.monotonic()) or len(times) > 5)
+    assert times[-1] - times[0] < LIMITS.seconds
 
 
 def test_tables_are_read_by_any_select(tables):

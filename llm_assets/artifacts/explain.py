@@ -10,7 +10,7 @@ from .checks import CheckOutcome
 from .errors import RESOLUTION_ERRORS
 from .identity import ABSENT, artifact_key, differences
 from .materialize import Workspace
-from .resolver import Resolution
+from .resolver import Resolution, Resolver
 from .stage import Key, drifted_modules
 
 SHOWN_CHARACTERS = 60  # of a value in an explanation; longer values are cut
@@ -82,9 +82,12 @@ def _cut(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
-def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explanation]:
-    """Explain the given artifacts (default: all that the recipe spans), upstream first."""
-    resolver = workspace.resolver()
+def explain(workspace: Workspace, keys: list[Key] | None = None, resolver: Resolver | None = None) -> list[Explanation]:
+    """Explain the given artifacts (default: all that the recipe spans), upstream first.
+
+    resolver: of the workspace, which remembers what it has resolved; None makes a new one.
+    """
+    resolver = resolver or workspace.resolver()
     explanations = []
     for name, partition in keys if keys is not None else workspace.graph.keys(workspace.recipe):
         try:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .explain import Explanation, explain
+from .last_built import LastBuilt
 from .materialize import Workspace
-from .resolver import Resolver
 from .stage import Stage
 
 State = Literal["cached", "build", "depends", "unknown", "left_out"]
@@ -18,7 +18,8 @@ WORST: tuple[State, ...] = ("unknown", "build", "depends", "cached", "left_out")
 class ArtifactState:
     """An artifact under the recipe. state, drifted, waits_for: see `Explanation`; reason: its text.
 
-    identity: of the artifact in the store, whose views and rows these are. finished_at: UTC, ISO 8601.
+    identity: of the artifact in the store, whose views and rows these are; None if there is none. stale: it is the one
+    that was built last, and not what the recipe asks for now. finished_at: UTC, ISO 8601.
     """
 
     key: str
@@ -26,6 +27,7 @@ class ArtifactState:
     state: State
     reason: str
     identity: str | None
+    stale: bool
     never_built: bool
     waits_for: list[str]
     drifted: list[str]
@@ -55,10 +57,10 @@ class AssetState:
 def graph_state(workspace: Workspace) -> list[AssetState]:
     """Every asset of the graph, upstream first."""
     keys = workspace.graph.keys(workspace.recipe)
-    resolver = workspace.resolver()
+    stored = LastBuilt(workspace)
     artifacts: dict[str, list[ArtifactState]] = {}
-    for (name, crawl), explanation in zip(keys, explain(workspace, keys), strict=True):
-        artifacts.setdefault(name, []).append(_artifact(resolver, name, crawl, explanation))
+    for (name, crawl), explanation in zip(keys, explain(workspace, keys, stored.resolver), strict=True):
+        artifacts.setdefault(name, []).append(_artifact(stored, name, crawl, explanation))
     left_out = workspace.graph.left_out(workspace.recipe)
     on_demand = workspace.graph.on_demand(workspace.recipe)
     inputs = workspace.graph.inputs(workspace.recipe)
@@ -86,8 +88,9 @@ def _asset(
     )
 
 
-def _artifact(resolver: Resolver, name: str, crawl: str | None, explanation: Explanation) -> ArtifactState:
-    artifact = resolver.resolve(name, crawl).artifact if explanation.state == "cached" else None
+def _artifact(stored: LastBuilt, name: str, crawl: str | None, explanation: Explanation) -> ArtifactState:
+    is_current = explanation.state == "cached"
+    artifact = stored.resolver.resolve(name, crawl).artifact if is_current else stored.last(name, crawl)
     record = artifact.record if artifact is not None else None
     return ArtifactState(
         key=explanation.key,
@@ -95,6 +98,7 @@ def _artifact(resolver: Resolver, name: str, crawl: str | None, explanation: Exp
         state=explanation.state,  # type: ignore[arg-type]
         reason=explanation.text(),
         identity=record.short_id if record else None,
+        stale=record is not None and not is_current,
         never_built=explanation.never_built,
         waits_for=explanation.waits_for,
         drifted=explanation.drifted,

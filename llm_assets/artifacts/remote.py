@@ -272,6 +272,14 @@ class RemoteStore(Store):
         self._index.forget_listing(RECIPES)  # other machines write notes too
         return {key: note.decode() for key, note in self._index.contents(RECIPES).items()}
 
+    def recipe_labels(self) -> list[str]:
+        self._index.forget_listing(RECIPES)  # other machines write notes too
+        return sorted({key.split("/")[1] for key in self._index.etags(RECIPES)})
+
+    def notes_of(self, recipe: str, asset: str) -> dict[str, str]:
+        notes = self._index.contents(RECIPES, f"{RECIPES}/{recipe}/{asset}/")
+        return {key.rpartition("/")[2]: note.decode() for key, note in notes.items()}
+
     def _place(self, identity: Identity) -> str:
         return f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short_id}"
 

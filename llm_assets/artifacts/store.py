@@ -106,6 +106,10 @@ class Store:
                 artifacts = [read_artifact(folder) for folder in partition_folder.iterdir()]
                 yield from sorted((artifact for artifact in artifacts if artifact is not None), key=build_order)
 
+    def artifact_at(self, place: str) -> Artifact | None:
+        """The artifact at ``<asset>/<partition or _>/<short identity>``; None if there is none."""
+        return read_artifact(self.root / place)
+
     def find(self, prefix: str) -> Artifact:
         """The artifact whose identity starts with `prefix`. Raises ArtifactError if there is none or several."""
         matches = [artifact for artifact in self.artifacts() if artifact.record.identity.startswith(prefix)]
@@ -171,6 +175,16 @@ class Store:
             known.folders.add(f"{asset}/{partition}/{short}")
             known.last_used = max(known.last_used, day)
         return recipes
+
+    def recipe_labels(self) -> list[str]:
+        """Labels of the recipes that this store has been used with."""
+        folder = self.root / RECIPES
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    def notes_of(self, recipe: str, asset: str) -> dict[str, str]:
+        """The notes about an asset of a recipe, by partition (NO_PARTITION for none)."""
+        folder = self.root / RECIPES / recipe / asset
+        return {path.name: path.read_text() for path in folder.glob("*") if not path.name.endswith(".tmp")}
 
     def forget_recipe(self, recipe: str) -> None:
         """Remove the notes about a recipe."""

@@ -17,7 +17,8 @@ def tour(name: str | None, listed: bool, recipe: str | None) -> None:
     """Walk through the pipeline in small steps, from a page's HTML to the tuned model.
 
     Each step shows something real from the store or asks a model something, with a sentence on what is seen. Steps
-    whose artifacts are not built are left out. Two runs print the same.
+    whose artifacts are not built are left out. Stale artifacts are shown as they were last built, and named at the end.
+    Two runs print the same.
     """
     from llm_assets.tour import STEPS, Visit, find_step, overview, take_step
 

@@ -21,6 +21,10 @@ OPEN_SECONDS = 3600.0  # for which a comparison waits for its vote
 MOST_OPEN = 1_000
 
 
+class AlreadyVoted(PreferenceError):
+    """A comparison that has its vote."""
+
+
 @dataclass(frozen=True)
 class Contestant:
     """A model: its name, and the identity of its artifact (of a folder, the digest of its weights)."""
@@ -57,6 +61,7 @@ class OpenComparisons:
     def __init__(self, folder: str = ARENA) -> None:
         self.folder = folder
         self._open: dict[str, tuple[float, Comparison]] = {}
+        self._voted: dict[str, float] = {}  # when each was opened
         self._lock = threading.Lock()
 
     def add(self, comparison: Comparison) -> str:
@@ -65,6 +70,7 @@ class OpenComparisons:
         with self._lock:
             now = time.monotonic()
             self._open = {key: value for key, value in self._open.items() if now - value[0] < OPEN_SECONDS}
+            self._voted = {key: since for key, since in self._voted.items() if now - since < OPEN_SECONDS}
             while len(self._open) >= MOST_OPEN:
                 self._open.pop(next(iter(self._open)))
             self._open[name] = now, comparison
@@ -73,13 +79,16 @@ class OpenComparisons:
     def vote(self, name: str, vote: str, labeller: str, data: Path) -> tuple[Comparison, dict[str, Any]]:
         """Write the vote on a comparison, once; returns it and the line.
 
-        Raises PreferenceError if the comparison does not wait for a vote.
+        Raises AlreadyVoted, and PreferenceError if the comparison does not exist or is older than an hour.
         """
         path = rankings_file(data, labeller, self.folder)
         with self._lock:
+            if name in self._voted:
+                raise AlreadyVoted(f"the comparison {name[:40]!r} has its vote already")
             opened = self._open.pop(name, None)
-        if opened is None:
-            raise PreferenceError(f"no comparison {name[:40]!r} waits for a vote: it has one, or is older than an hour")
+            if opened is None:
+                raise PreferenceError(f"no comparison {name[:40]!r} waits for a vote, or it is older than an hour")
+            self._voted[name] = opened[0]
         comparison = opened[1]
         try:
             models = dict(zip(("first", "second"), map(asdict, comparison.models), strict=True))
@@ -87,6 +96,7 @@ class OpenComparisons:
         except BaseException:
             with self._lock:  # what could not be stored can be voted on again
                 self._open[name] = opened
+                del self._voted[name]
             raise
         return comparison, row
 

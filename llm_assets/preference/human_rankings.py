@@ -264,8 +264,8 @@ def is_counted(file: Path, settings: HumanRankings, data: Path) -> bool:
 def waiting_votes(settings: HumanRankings, data: Path, artifact: Artifact | None) -> int:
     """The number of votes in a data folder that the recipe counts and that an artifact was built without.
 
-    Lines of journals; of the journals that the recipe names as files, and that have changed since, the rankings that
-    differ: the version of such a file does not say where it ended.
+    Those in journals (see `unread_votes`); of the journals that the recipe names as files, and that have changed since,
+    the rankings that differ: the version of such a file does not say where it ended.
     """
     inputs = artifact.record.fields["inputs"] if artifact is not None else {}
     changed = {Path(file.path).expanduser().resolve() for file in settings.files}

@@ -83,8 +83,20 @@ def size_of_version(version: str) -> int:
 
 
 def unread_votes(current: Sequence[Journal], inputs: Mapping[str, str]) -> int:
-    """The number of lines of journals that an artifact with these inputs was built without."""
-    return sum(_lines_after(journal, _place(journal, inputs.get(journal.name, ""))) for journal in current)
+    """The number of votes in journals that an artifact with these inputs was built without.
+
+    Of several votes of one labeller on one pair one counts, as in the table of rankings.
+    """
+    unread: set[tuple[str, str]] = set()
+    for journal in current:
+        place = _place(journal, inputs.get(journal.name, ""))
+        if place == journal.size:
+            continue
+        lines = _lines_before(journal, place)
+        for line, row in read_rankings(journal.path, size=journal.size, any_columns=True):
+            if line > lines and not isinstance(row, str):
+                unread.add((pair_digest(row["question"], row["first"], row["second"]), row["labeller"]))
+    return len(unread)
 
 
 def _place(journal: Journal, version: str) -> int:
@@ -152,12 +164,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise PreferenceError(f"{path}: {error.strerror}") from error
 
 
-def _lines_after(journal: Journal, place: int) -> int:
-    """The lines of a journal from a place on."""
-    count, left = 0, journal.size - place
+def _lines_before(journal: Journal, place: int) -> int:
+    """The lines of a journal up to a place."""
+    count = 0
     with _opened(journal.path) as file:
-        file.seek(place)
-        while left and (chunk := file.read(min(CHUNK, left))):
+        while place and (chunk := file.read(min(CHUNK, place))):
             count += chunk.count(b"\n")
-            left -= len(chunk)
+            place -= len(chunk)
     return count

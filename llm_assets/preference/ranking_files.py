@@ -175,6 +175,7 @@ class PairQueue:
     folder: Path
     seed: int = 0
     _held: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _given: dict[str, set[str]] = field(default_factory=dict)
     _skipped: dict[str, set[str]] = field(default_factory=dict)
     _ranked: dict[str, tuple[tuple[int, int], set[str]]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -208,7 +209,15 @@ class PairQueue:
             chosen = next(fresh, None) or next(iter(ready), None)
             if chosen is not None:
                 self._held[str(chosen["pair"])] = (labeller, now)
+                self._given.setdefault(labeller, set()).add(str(chosen["pair"]))
             return chosen, len(left), len(ranked_here)
+
+    def is_held_from(self, labeller: str, pair: str) -> bool:
+        """Whether somebody else holds a pair that was never given to this labeller."""
+        with self._lock:
+            holder, since = self._held.get(pair, (labeller, 0.0))
+            is_held = holder != labeller and time.monotonic() - since < HELD_SECONDS
+            return is_held and pair not in self._given.get(labeller, ())
 
     def _is_shared(self, pair: Pair) -> bool:
         return stable_share("ranked again", str(self.seed), str(pair["pair"])) < AGAIN

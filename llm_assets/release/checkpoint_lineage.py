@@ -11,6 +11,7 @@ from typing import Any
 from llm_assets.artifacts import Artifact, Store, Workspace
 from llm_assets.artifacts.errors import RESOLUTION_ERRORS
 from llm_assets.artifacts.identity import differences
+from llm_assets.artifacts.last_built import LastBuilt
 from llm_assets.artifacts.lineage import upstream
 from llm_assets.artifacts.record import Record
 from llm_assets.evaluation.figures import MODELS
@@ -26,7 +27,8 @@ INPUTS = "inputs"  # the field of an identity that names other artifacts, whose 
 @dataclass(frozen=True)
 class StoredCheckpoint:
     """A checkpoint of the store. name: for requests. path: of its folder, in which a store at a URL has the files that
-    say what a model it is. is_current: it is what the recipe asks for now.
+    say what a model it is. is_current: it is what the recipe asks for now. is_stale: it was built last, and is served
+    under its asset's name until what the recipe asks for is built.
 
     finished_at: UTC, ISO 8601; empty for one that was adopted.
     """
@@ -36,6 +38,7 @@ class StoredCheckpoint:
     asset: str
     identity: str
     is_current: bool
+    is_stale: bool
     finished_at: str
 
 
@@ -86,29 +89,36 @@ class ConfigDifference:
 
 def stored_checkpoints(workspace: Workspace) -> list[StoredCheckpoint]:
     """The language models of the store: those of the recipe first, in the order of training, then the newest."""
-    current = _current_identities(workspace)
+    named = _named_checkpoints(workspace)
     checkpoints = []
     for asset in MODELS.values():
+        identity, is_stale = named.get(asset, ("", False))
         for artifact in workspace.store.artifacts(asset):
             record = artifact.record
-            is_current = current.get(asset) == record.identity
-            name = asset if is_current else record.short_id
-            folder = artifact.folder_with((SHAPE, ASSISTANT))
-            checkpoints.append(StoredCheckpoint(name, folder, asset, record.short_id, is_current, _finished_at(record)))
+            is_named = record.identity == identity
+            checkpoint = StoredCheckpoint(
+                name=asset if is_named else record.short_id,
+                path=artifact.folder_with((SHAPE, ASSISTANT)),
+                asset=asset,
+                identity=record.short_id,
+                is_current=is_named and not is_stale,
+                is_stale=is_named and is_stale,
+                finished_at=_finished_at(record),
+            )
+            checkpoints.append(checkpoint)
     newest_first = sorted(checkpoints, key=lambda item: item.finished_at, reverse=True)
     assets = list(MODELS.values())
-    return sorted(newest_first, key=lambda item: assets.index(item.asset) if item.is_current else len(assets))
+    return sorted(newest_first, key=lambda item: assets.index(item.asset) if item.name == item.asset else len(assets))
 
 
-def _current_identities(workspace: Workspace) -> dict[str, str]:
-    """The identities of the recipe's language models that are built, by asset."""
-    resolver, identities = workspace.resolver(), {}
+def _named_checkpoints(workspace: Workspace) -> dict[str, tuple[str, bool]]:
+    """The language models that are served by the names of their assets: the identities, and whether they are stale."""
+    stored, named = LastBuilt(workspace), {}
     for asset in MODELS.values():
-        with contextlib.suppress(*RESOLUTION_ERRORS):  # it is not in the graph, or an input of it cannot be read
-            artifact = resolver.resolve(asset, None).artifact
-            if artifact is not None:
-                identities[asset] = artifact.record.identity
-    return identities
+        with contextlib.suppress(*RESOLUTION_ERRORS):  # it is not in the graph, left out, or never built
+            artifact, is_stale = stored.current_or_last(asset)
+            named[asset] = artifact.record.identity, is_stale
+    return named
 
 
 def lineage(workspace: Workspace, checkpoint: Artifact) -> Lineage:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from llm_assets.artifacts import Artifact, Workspace
 from llm_assets.artifacts.errors import RESOLUTION_ERRORS
+from llm_assets.artifacts.last_built import current_or_last_built
 from llm_assets.evaluation.figures import MODELS, released_model
 from llm_assets.model.assistant import ASSISTANT, is_chat_model, tools_of
 from llm_assets.model.shape import ModelError, ModelShape
 
 from .errors import ApiError
-from .stored_artifacts import current_or_last_built
 
 IDENTITY_LENGTH = 6  # characters of an identity that are enough to name an artifact
 REMEMBERED_SECONDS = 10.0  # for which a name's folder is not looked up again: a lookup computes every identity upstream

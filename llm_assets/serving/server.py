@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.errors import RESOLUTION_ERRORS
+from llm_assets.artifacts.last_built import current_or_last_built
 from llm_assets.model.shape import ModelError
 
 from .checkpoints import SHAPE, Checkpoints, find_served_checkpoint
 from .limits import Limits
-from .stored_artifacts import current_or_last_built
 
 if TYPE_CHECKING:
     from .service import Service

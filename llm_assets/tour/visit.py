@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from llm_assets.artifacts import Artifact, Workspace
+from llm_assets.artifacts import Artifact, ExternalInputError, NotBuilt, Workspace
+from llm_assets.artifacts.last_built import LastBuilt
 from llm_assets.artifacts.purge import NOTICE
 from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.compute.devices import TrainingDevices
@@ -34,13 +35,14 @@ class NothingToShow(Exception):
 class Visit:
     """A recipe's artifacts and models. Use it as a context manager, which closes the tools at the end.
 
-    notices: what the folders of the models say about pages that were taken down since. read: identities of the assets
-    that were looked up; None for those that are not built.
+    Stale assets are visited as they were last built. notices: which these are and why, and what the folders of the
+    models say about pages that were taken down since. read: of the assets that were looked up, the identity and why it
+    is stale (empty if it is not); None for those that are not built.
     """
 
     workspace: Workspace
     notices: dict[str, None] = field(default_factory=dict)
-    read: dict[str, str | None] = field(default_factory=dict)
+    read: dict[str, tuple[str, str] | None] = field(default_factory=dict)
     _engines: dict[str, Engine] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -51,30 +53,39 @@ class Visit:
         self._stack.close()
 
     def artifact(self, asset: str) -> Artifact:
-        """The recipe's artifact of an asset; of its first crawl that is built, if it is one per crawl.
+        """The recipe's artifact of an asset, or else the one that was built last.
 
-        Raises NotBuilt, with the command that builds it.
+        If it is one per crawl, that of the first crawl that is built, or else of the first that was. Raises NotBuilt,
+        with the command that builds it.
         """
         self.read[asset] = None
-        artifact = self._artifact(asset)
-        self.read[asset] = artifact.record.identity
+        stored = LastBuilt(self.workspace)
+        crawl = self._crawl(asset, stored)
+        artifact, is_stale = stored.current_or_last(asset, crawl)
+        why = stored.why_stale(asset, crawl) if is_stale else ""
+        if why:
+            self.notices[why] = None
+        self.read[asset] = artifact.record.identity, why
         return artifact
 
-    def _artifact(self, asset: str) -> Artifact:
-        resolver, stage = self.workspace.resolver(), self.workspace.graph[asset]
-        if not stage.per_crawl:
-            return resolver.artifact(asset, None)
+    def _crawl(self, asset: str, stored: LastBuilt) -> str | None:
+        """The crawl of the artifact to visit; None if the asset has no partitions. Raises NothingToShow."""
+        if not self.workspace.graph[asset].per_crawl:
+            return None
         crawls = self.workspace.recipe.corpus()
-        built = [crawl for crawl in crawls if resolver.resolve(asset, crawl).artifact is not None]
         if not crawls:
             raise NothingToShow("the recipe reads no crawl; add one: llm-assets crawls add --help")
-        return resolver.artifact(asset, (built or crawls)[0])
+        built = (crawl for crawl in crawls if stored.resolver.resolve(asset, crawl).artifact is not None)
+        last = (crawl for crawl in crawls if stored.last(asset, crawl) is not None)
+        return next(built, None) or next(last, crawls[0])
 
     def has(self, asset: str) -> bool:
-        """Whether an asset without partitions is built."""
-        artifact = self.workspace.resolver().resolve(asset, None).artifact
-        self.read[asset] = artifact and artifact.record.identity
-        return artifact is not None
+        """Whether an asset is built, or was."""
+        try:
+            self.artifact(asset)
+        except (NotBuilt, ExternalInputError):
+            return False
+        return True
 
     def table(self, asset: str, table: str) -> pl.DataFrame:
         return read_table(self.artifact(asset).table(table))

@@ -108,6 +108,22 @@ def test_a_vote_makes_the_artifact_stale_and_is_in_the_next_version(data):
     assert unread_votes(journals(data), second.record.fields["inputs"]) == 0
 
 
+def test_of_several_votes_on_a_pair_one_waits_for_the_next_version(data):
+    workspace = workspace_of(data, votes=True)
+    for preferred in ("first", "second", "first"):
+        vote(data, "ann", 1, preferred)
+    vote(data, "ann", 1, folder=ARENA)
+    vote(data, "bob", 1)
+    rankings_file(data, "bob").open("a").write('{"question": "no vote"}\n')
+    assert waiting_votes(workspace.recipe.human_rankings, data, None) == 2
+    first = build(workspace)
+    assert first.record.stats["by_people"] == 2
+    vote(data, "ann", 1, "second")
+    vote(data, "ann", 2)
+    vote(data, "ann", 2, "second")
+    assert unread_votes(journals(data), first.record.fields["inputs"]) == 2
+
+
 def test_votes_in_a_file_that_the_recipe_names_wait_for_the_next_version_too(data):
     for number in range(3):
         vote(data, "ann", number)

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from llm_assets.preference.arena import ARENA, Comparison, Contestant, OpenComparisons, arena_table
+from llm_assets.preference import ranking_files
+from llm_assets.preference.arena import ARENA, AlreadyVoted, Comparison, Contestant, OpenComparisons, arena_table
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.preference.preference_files import read_rankings
 from llm_assets.preference.ranking_files import PairQueue, add_line, add_ranking, rankings_file
@@ -67,7 +68,7 @@ def test_a_full_disk_acknowledges_nothing(tmp_path, monkeypatch):
     assert arena_table(tmp_path).votes == 0
     opened.vote(name, "first", "ann", tmp_path)  # it can be given again
     assert arena_table(tmp_path).votes == 1
-    with pytest.raises(PreferenceError, match="waits for a vote"):
+    with pytest.raises(AlreadyVoted, match="has its vote already"):
         opened.vote(name, "first", "ann", tmp_path)
 
 
@@ -83,6 +84,17 @@ def test_everybody_goes_through_one_order_without_holding_up_others(tmp_path):
     skipped, left, ranked = queue.next("ann", skipped=third["pair"])
     assert skipped["pair"] != third["pair"] and left == len(PAIRS) - 2 and ranked == 1
     assert queue.next("ann", skipped="no pair")[1:] == (left, ranked) and "no pair" not in queue._skipped["ann"]
+
+
+def test_a_pair_that_somebody_else_holds_is_theirs(tmp_path, monkeypatch):
+    queue = PairQueue(PAIRS[:1], tmp_path)
+    given = queue.next("ann")[0]["pair"]
+    assert not queue.is_held_from("ann", given) and queue.is_held_from("bob", given)
+    assert queue.next("bob")[0]["pair"] == given  # there is no other: both rank it
+    assert not queue.is_held_from("ann", given) and not queue.is_held_from("bob", given)
+    assert queue.is_held_from("con", given) and not queue.is_held_from("con", "no pair")
+    monkeypatch.setattr(ranking_files, "HELD_SECONDS", 0.0)
+    assert not queue.is_held_from("con", given)
 
 
 def test_one_ranks_what_nobody_has_ranked_before_what_others_have(tmp_path):

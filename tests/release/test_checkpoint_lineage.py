@@ -1,5 +1,7 @@
 """Checkpoints of a store with what they were built from, what that cost, and how their configs differ."""
 
+from dataclasses import replace
+
 import pytest
 
 from llm_assets.artifacts import Graph, Store, Workspace
@@ -25,6 +27,17 @@ def test_the_checkpoints_of_the_recipe_come_first(workspace):
     base, tuned, other = stored_checkpoints(workspace)
     assert (base.name, tuned.name) == ("base_checkpoint", "sft_checkpoint") and base.is_current and tuned.is_current
     assert other.asset == "sft_checkpoint" and other.name == other.identity != tuned.identity and not other.is_current
+
+
+def test_a_checkpoint_that_is_stale_keeps_the_name_of_its_asset(workspace):
+    """It is served under this name until its training has been repeated."""
+    recipe = workspace.recipe
+    changed = replace(workspace, recipe=recipe.replace(finetuning=recipe.finetuning.replace(seed=99)))
+    base, tuned, other = stored_checkpoints(changed)
+    assert (base.is_current, base.is_stale) == (True, False)
+    assert (tuned.name, tuned.is_current, tuned.is_stale) == ("sft_checkpoint", False, True)
+    assert tuned.identity == stored_checkpoints(workspace)[1].identity
+    assert other.name == other.identity and not other.is_current and not other.is_stale
 
 
 def test_a_lineage_adds_up_what_its_builds_cost(workspace):

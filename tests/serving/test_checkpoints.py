@@ -45,7 +45,7 @@ def workspace(tmp_path):
     return SimpleNamespace(
         graph=GRAPH,
         recipe=laptop(),
-        store=SimpleNamespace(artifacts=artifacts, remembered_recipes=dict),
+        store=SimpleNamespace(artifacts=artifacts, recipe_labels=list),
         resolver=lambda: SimpleNamespace(artifact=artifact),
     )
 

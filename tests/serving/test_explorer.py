@@ -170,6 +170,50 @@ def test_a_vote_is_stored_beside_40_statements_that_do_not_end(server, monkeypat
     assert statuses == {429: 40 - running, 400: running}
 
 
+def test_sql_ends_when_its_client_goes_away(server, monkeypatch):
+    ended, sql_is_run = threading.Event(), sql_routes.run_locked_sql
+
+    def run(*arguments):
+        try:
+            return sql_is_run(*arguments)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(sql_routes, "run_locked_sql", run)
+    endless = {"sql": "SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b"}
+    began = time.monotonic()
+    with pytest.raises(requests.ReadTimeout):  # this closes the connection
+        requests.post(f"{server.url}/api/data/sql", json=endless, timeout=1.5)
+    assert ended.wait(sql_routes.LIMITS.seconds) and time.monotonic() - began < sql_routes.LIMITS.seconds
+    assert post(server, "data/sql", sql="SELECT 1").json()["rows"] == [[1]]
+
+
+def test_statements_that_wait_leave_the_queue_with_their_clients(server, monkeypatch):
+    release, started = threading.Event(), threading.Semaphore(0)
+
+    def endless(*arguments):
+        started.release()
+        assert release.wait(60)
+        raise LockedSqlError("the statement took too long")
+
+    monkeypatch.setattr(sql_routes, "run_locked_sql", endless)
+    body = {"sql": "SELECT 1"}
+    with ThreadPoolExecutor(20) as pool:
+        try:
+            running = [pool.submit(post, server, "data/sql", **body) for _ in range(sql_routes.RUNNING)]
+            for _ in running:
+                assert started.acquire(timeout=20)
+            url = f"{server.url}/api/data/sql"
+            gone = [pool.submit(requests.post, url, json=body, timeout=1) for _ in range(sql_routes.WAITING)]
+            assert all(isinstance(request.exception(), requests.ReadTimeout) for request in gone)
+            waiting = [pool.submit(post, server, "data/sql", **body) for _ in range(sql_routes.WAITING)]
+            time.sleep(1)
+            assert not any(request.done() for request in waiting)  # none is refused because of those that have gone
+        finally:
+            release.set()
+    assert {request.result().status_code for request in (*running, *waiting)} == {400}
+
+
 # Pipeline
 
 
@@ -234,7 +278,7 @@ def test_a_client_cannot_say_which_model_gave_an_answer(server, monkeypatch):
     assert post(server, "rank/votes", **body, pair="0" * 16).status_code == 400
     assert post(server, "arena/votes", **body).status_code == 400  # it is none of the arena
     assert post(server, "rank/votes", **body).status_code == 201
-    assert "waits for a vote" in post(server, "rank/votes", **body).json()["error"]["message"]  # it has one
+    assert "has its vote already" in post(server, "rank/votes", **body).json()["error"]["message"]
     for unknown in ({"comparison": "0" * 32}, {"comparison": "\u0000"}, {}):
         assert post(server, "rank/votes", labeller="dora", vote="tie", **unknown).status_code == 400
 
@@ -256,7 +300,8 @@ def test_the_arena_is_blind_until_the_vote(server):
     vote = {"labeller": "ann", "comparison": body["comparison"], "vote": "first"}
     revealed = post(server, "arena/votes", **vote).json()
     assert {revealed["first"]["name"], revealed["second"]["name"]} == {"one", "two"}
-    assert post(server, "arena/votes", **vote).status_code == 400  # a comparison has one vote
+    again = post(server, "arena/votes", **vote)
+    assert again.status_code == 409 and again.json()["error"]["code"] == "already_voted"  # a comparison has one vote
     table = get(server, "arena/ratings").json()
     assert table["votes"] == 1 and table["ratings"][0]["model"].split()[0] == revealed["first"]["name"]
     assert table["ratings"][0]["rating"] > 1000 > table["ratings"][1]["rating"]

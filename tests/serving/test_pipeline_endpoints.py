@@ -72,6 +72,13 @@ def test_two_people_at_once_get_different_pairs_and_no_vote_is_lost(server):
     assert state["version"]["unread"] == 2 * RANKED and state["version"]["rankings"] > 0
 
 
+def test_a_pair_that_somebody_holds_takes_no_vote_of_others(server):
+    pair = post(server, "rank/next", labeller="gil").json()["pair"]["pair"]
+    refused = post(server, "rank/votes", labeller="CON", pair=pair, vote="tie")
+    assert refused.status_code == 409 and "ask for the next one" in refused.json()["error"]["message"]
+    assert post(server, "rank/votes", labeller="gil", pair=pair, vote="tie").status_code == 201
+
+
 def test_a_vote_makes_human_rankings_stale_and_no_model(server):
     workspace = server.service.checkpoints.workspace
     pair = post(server, "rank/next", labeller="ann").json()["pair"]

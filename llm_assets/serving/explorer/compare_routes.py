@@ -32,13 +32,15 @@ Names = Annotated[list[str], Query(min_length=1, max_length=MOST_MODELS)]
 class ComparableModel(BaseModel):
     """A checkpoint that can be asked. asset, identity, finished_at: empty for a folder outside the store.
 
-    name: for requests. is_current: it is the recipe's. tools: those that it has learnt to call.
+    name: for requests. is_current: it is the recipe's. is_stale: it was the recipe's when it was built, and has its
+    asset's name until the next one is built. tools: those that it has learnt to call.
     """
 
     name: str
     asset: str
     identity: str
     is_current: bool
+    is_stale: bool
     finished_at: str
     chat: bool
     tools: list[str]
@@ -77,7 +79,7 @@ def add_compare(router: APIRouter, reader: Reader, checkpoints: Checkpoints) -> 
 
 
 def _models(reader: Reader, checkpoints: Checkpoints) -> ComparableModels:
-    folders = [StoredCheckpoint(name, path, "", "", False, "") for name, path in checkpoints.folders.items()]
+    folders = [StoredCheckpoint(name, path, "", "", False, False, "") for name, path in checkpoints.folders.items()]
     listed = []
     for checkpoint in (*folders, *stored_checkpoints(reader.workspace)):
         with contextlib.suppress(ApiError):  # deleted a moment ago, or broken
@@ -88,6 +90,7 @@ def _models(reader: Reader, checkpoints: Checkpoints) -> ComparableModels:
                     asset=checkpoint.asset,
                     identity=checkpoint.identity,
                     is_current=checkpoint.is_current,
+                    is_stale=checkpoint.is_stale,
                     finished_at=checkpoint.finished_at,
                     chat=facts.is_chat,
                     tools=list(facts.tools),

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from llm_assets.artifacts.errors import ArtifactError, NotBuilt
 from llm_assets.artifacts.graph_state import graph_state
+from llm_assets.artifacts.last_built import current_or_last_built
 from llm_assets.artifacts.lineage import downstream, find_artifact, upstream
 from llm_assets.artifacts.store import Artifact
 
@@ -24,7 +25,7 @@ Name = Annotated[str, Query(min_length=1, max_length=300)]
 def add_pipeline(router: APIRouter, reader: Reader) -> None:
     @router.get("/pipeline")
     async def pipeline() -> PipelineBody:
-        """Every asset with the state of its artifacts: cached, or why it would be built."""
+        """Every asset with the state of its artifacts: cached, or why it would be built, and what was built last."""
         return await reader.run(partial(reader.remembered, "pipeline", partial(_pipeline, reader), 2.0))
 
     @router.get("/pipeline/artifact")
@@ -51,8 +52,11 @@ def add_pipeline(router: APIRouter, reader: Reader) -> None:
 
 
 def _find(reader: Reader, name: str) -> Artifact:
-    """See `find_artifact`. Raises ApiError (404) and NotBuilt."""
+    """See `find_artifact`; of a stale asset, the artifact that was built last. Raises ApiError (404) and NotBuilt."""
+    asset, _, partition = name.partition("/")
     try:
+        if asset in reader.workspace.graph.stages:
+            return current_or_last_built(reader.workspace, asset, partition or None)[0]
         return find_artifact(reader.workspace, name)
     except NotBuilt:
         raise

@@ -162,13 +162,16 @@ class WhatIfBody(BaseModel):
 
 
 class SqlTable(BaseModel):
-    """A table that SQL can read. columns: types by name. artifacts: identities."""
+    """A table that SQL can read. columns: types by name. artifacts: identities. stale: a sentence for each of
+    them that is not what the recipe asks for now.
+    """
 
     name: str
     asset: str
     columns: dict[str, str]
     rows: int
     artifacts: list[str]
+    stale: list[str]
 
 
 class SqlTables(BaseModel):
@@ -228,8 +231,11 @@ class TraceRequest(Strict):
 
 
 class TraceBody(BaseModel):
-    """A `Trace`. tool_runs: places of the answer that are also in results of tools, see `tracing.tool_runs`."""
+    """A `Trace`. tool_runs: places of the answer that are also in results of tools, see `tracing.tool_runs`. stale: why
+    the index is not what the recipe asks for now; empty if it is.
+    """
 
+    stale: str
     answer: str
     tokens: int
     spans: list[Span]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_assets.artifacts import Record, Workspace
+from llm_assets.artifacts.last_built import current_or_last_built
 from llm_assets.preference.ranking_files import PairQueue, models_of_pairs, pairs_of, stage_of_pairs
-
-from ..stored_artifacts import current_or_last_built
 
 
 @dataclass(frozen=True)

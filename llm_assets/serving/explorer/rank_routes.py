@@ -99,6 +99,9 @@ def _vote(reader: Reader, queues: RankQueues, comparisons: OpenComparisons, body
         if pair is None:
             message = f"no pair {str(body.pair)!r} is to be ranked; ask for the next one"
             raise ApiError(404, message, "not_found", "pair")
+        if pairs.queue.is_held_from(body.labeller, str(body.pair)):
+            message = f"somebody else is ranking the pair {body.pair}; ask for the next one"
+            raise ApiError(409, message, "held", "pair")
         row = add_ranking(path, pair, body.vote, body.labeller, pairs.models)
     return StoredVote(ranking=row, file=str(path), is_read=is_counted(path, settings, data))
 

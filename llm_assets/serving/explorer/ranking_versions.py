@@ -9,11 +9,11 @@ import tempfile
 import threading
 
 from llm_assets.artifacts import Artifact, NotBuilt, Workspace
+from llm_assets.artifacts.last_built import current_or_last_built
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS, waiting_votes
 from llm_assets.settings import Settings
 
 from ..errors import ApiError
-from ..stored_artifacts import current_or_last_built
 from .protocol import RankingsBuild, RankingsVersion
 from .reading import Reader
 

@@ -16,6 +16,7 @@ from llm_assets.curation.corpus import CorpusError
 from llm_assets.locked_sql import LockedSqlError
 from llm_assets.model.encoding import TokenizerError
 from llm_assets.model.shape import ModelError
+from llm_assets.preference.arena import AlreadyVoted
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.settings import Settings
 from llm_assets.tracing import TraceError
@@ -78,6 +79,8 @@ def with_statuses(function: Callable[[], Value]) -> Value:
         return function()
     except NotBuilt as error:
         raise ApiError(409, str(error), "not_built") from error
+    except AlreadyVoted as error:
+        raise ApiError(409, str(error), "already_voted", "comparison") from error
     except (CorpusError, LockedSqlError, PreferenceError, TraceError) as error:
         raise invalid(str(error)) from error
     except (ArtifactError, ModelError, TokenizerError, WarcError, duckdb.Error, OSError) as error:  # a file is damaged

@@ -38,7 +38,7 @@ class TourBody(BaseModel):
 
 
 class TourStepReport(BaseModel):
-    """What a step shows, in at most 100 columns. notices: of the models' folders, about pages that were taken down."""
+    """What a step shows, in at most 100 columns. notices: see `Visit`."""
 
     lines: list[str]
     left_out: str
@@ -93,20 +93,21 @@ class Walk:
 
     def __init__(self, reader: Reader):
         self.reader = reader
-        self._reports: dict[int, tuple[dict[str, str | None], TourStepReport]] = {}
+        self._reports: dict[int, tuple[dict[str, tuple[str, str] | None], TourStepReport]] = {}
 
     def take(self, place: int) -> TourStepReport:
         read, report = self._reports.get(place, ({}, None))
         with Visit(self.reader.workspace) as visit:
-            if report is None or any(_identity(visit, asset) != identity for asset, identity in read.items()):
+            if report is None or any(_read(visit, asset) != before for asset, before in read.items()):
                 visit.read.clear()
+                visit.notices.clear()
                 taken = take_step(place, visit)
                 report = TourStepReport(lines=taken.lines, left_out=taken.left_out, notices=list(visit.notices))
                 self._reports[place] = dict(visit.read), report
             return report
 
 
-def _identity(visit: Visit, asset: str) -> str | None:
+def _read(visit: Visit, asset: str) -> tuple[str, str] | None:
     with contextlib.suppress(*RESOLUTION_ERRORS, NothingToShow):
-        return visit.artifact(asset).record.identity
-    return None
+        visit.artifact(asset)
+    return visit.read[asset]

@@ -9,12 +9,17 @@ from typing import Annotated
 import polars as pl
 from fastapi import APIRouter, Query
 
+from llm_assets.artifacts import Artifact, Workspace
+from llm_assets.artifacts.last_built import LastBuilt, current_or_last_built
+from llm_assets.artifacts.store import NO_PARTITION
 from llm_assets.artifacts.tables import scan_table
 from llm_assets.tracing import TraceIndex, tool_runs, trace_answer
 
 from ..errors import ApiError, invalid
 from .protocol import ConversationBody, TraceBody, TraceRequest
 from .reading import HOUR, Reader
+
+INDEX, CONVERSATIONS = "trace_index", "conversations"
 
 
 def add_trace(router: APIRouter, reader: Reader) -> None:
@@ -32,7 +37,8 @@ def add_trace(router: APIRouter, reader: Reader) -> None:
 def _trace(reader: Reader, body: TraceRequest) -> TraceBody:
     if not body.answer.strip():
         raise invalid("the answer is empty, so nothing can be traced", "answer")
-    artifact = reader.workspace.resolver().artifact("trace_index", None)
+    stored = LastBuilt(reader.workspace)
+    artifact, is_stale = stored.current_or_last(INDEX)
     index = reader.remembered(("trace", artifact.record.identity), partial(TraceIndex, artifact.path), HOUR)
     results = [*body.tool_results]
     results += [
@@ -40,6 +46,7 @@ def _trace(reader: Reader, body: TraceRequest) -> TraceBody:
     ]
     trace = trace_answer(index, body.answer, results, body.minimum, body.places)
     return TraceBody(
+        stale=stored.why_stale(INDEX) if is_stale else "",
         answer=trace.answer,
         tokens=trace.tokens,
         spans=trace.spans,
@@ -49,9 +56,20 @@ def _trace(reader: Reader, body: TraceRequest) -> TraceBody:
 
 
 def _conversation(reader: Reader, number: int) -> ConversationBody:
-    artifact = reader.workspace.resolver().artifact("conversations", None)
+    artifact = _traced_conversations(reader.workspace)
     rows = scan_table(artifact.table("conversations")).filter(pl.col("conversation") == number).collect().to_dicts()
     if not rows:
         raise ApiError(404, f"there is no conversation {number:,}", "not_found", "number")
     (row,) = rows
     return ConversationBody(**{**row, "sources": json.loads(row["sources"]), "messages": json.loads(row["messages"])})
+
+
+def _traced_conversations(workspace: Workspace) -> Artifact:
+    """The conversations that the index of traces was built from, whose numbers its matches name."""
+    index, _ = current_or_last_built(workspace, INDEX)
+    version = dict(index.record.inputs).get(CONVERSATIONS)
+    artifacts = workspace.store.artifacts(CONVERSATIONS, NO_PARTITION)
+    artifact = next((artifact for artifact in artifacts if artifact.data_version == version), None)
+    if artifact is None:
+        raise ApiError(404, "the conversations that traces lead to are no longer in the store", "not_found", "number")
+    return artifact

@@ -77,8 +77,8 @@ class Compare {
 
   drawChoices(recipe) {
     const chats = this.models.filter((model) => model.chat);
-    const current = chats.filter((model) => model.is_current);
-    const first = current.length > 1 ? current.slice(-2) : (chats.length > 1 ? chats : this.models).slice(0, 2);
+    const ofRecipe = chats.filter((model) => model.is_current || model.is_stale);
+    const first = ofRecipe.length > 1 ? ofRecipe.slice(-2) : (chats.length > 1 ? chats : this.models).slice(0, 2);
     this.boxes = this.models.map((model) => {
       const box = element("input", { type: "checkbox", value: model.name, checked: first.includes(model) });
       box.addEventListener("change", () => this.choose());
@@ -204,11 +204,12 @@ class Compare {
 }
 
 function title(model) {
-  return model.is_current || !model.asset ? model.name : `${model.asset} ${model.identity}`;
+  return model.is_current || model.is_stale || !model.asset ? model.name : `${model.asset} ${model.identity}`;
 }
 
 function details(model) {
   const built = model.finished_at.slice(0, 16).replace("T", " ");
-  const words = [model.chat ? "chat" : "base", model.is_current ? model.identity : "", built];
+  const identity = model.name === model.asset ? model.identity : "";
+  const words = [model.chat ? "chat" : "base", model.is_stale ? "stale" : "", identity, built];
   return element("span", { class: "soft details" }, words.filter(Boolean).join(", "));
 }

@@ -43,7 +43,7 @@ class Sql {
     this.tables.replaceChildren(...tables.map((described) => this.described(described)));
   }
 
-  described({ name, columns, rows }) {
+  described({ name, columns, rows, stale }) {
     const items = Object.entries(columns).map(([column, type]) =>
       element("li", {}, element("code", {}, column), element("span", { class: "soft" }, ` ${type}`)),
     );
@@ -52,11 +52,14 @@ class Sql {
       this.input.focus();
     });
     use.setAttribute("aria-label", `SELECT from ${name}`);
+    const facts = ` ${number(rows)} rows${stale.length ? ", stale" : ""}`;
+    const more = stale.length > 1 ? `, and ${number(stale.length - 1)} more` : "";
     return element(
       "details",
       {},
-      element("summary", {}, element("code", {}, name), element("span", { class: "soft" }, ` ${number(rows)} rows`)),
+      element("summary", {}, element("code", {}, name), element("span", { class: "soft" }, facts)),
       use,
+      stale.length ? element("p", { class: "soft" }, `${stale[0]}${more}.`) : "",
       element("ul", {}, ...items),
     );
   }

@@ -123,8 +123,18 @@ class Pipeline {
       ? element("pre", { class: "reader source", tabindex: "0", role: "region", "aria-label": file }, text)
       : await foreignFrame(`${file} of ${artifact}`, "api/pipeline/view", query);
     const title = element("h3", { tabindex: "-1" }, `${file} of ${artifact}`);
-    this.report.replaceChildren(title, content, element("p", {}, element("a", { href: address("pipeline") }, "Close")));
+    const close = element("p", {}, element("a", { href: address("pipeline") }, "Close"));
+    this.report.replaceChildren(title, this.staleness(artifact), content, close);
     title.focus();
+  }
+
+  // Says of a report that its artifact is not what the recipe asks for now, and why.
+  staleness(identity) {
+    const artifacts = this.body.assets.flatMap((asset) => asset.artifacts);
+    const artifact = artifacts.find((artifact) => artifact.stale && artifact.identity === identity);
+    if (!artifact) return "";
+    const text = `${artifact.key} is stale, and shown as it was last built (${artifact.reason})`;
+    return element("p", { class: "panel" }, text);
   }
 
   // Assets
@@ -178,6 +188,7 @@ class Pipeline {
     const rows = Object.entries(artifact.rows).map(([table, count]) => `${number(count)} ${table}`);
     const run = artifact.dagster_run && `${this.body.dagster}/runs/${artifact.dagster_run}`;
     const links = reportLinks(artifact);
+    const stale = artifact.stale && `${artifact.identity}, stale: as it was last built`;
     if (run) links.push(element("a", { href: run, target: "_blank", rel: "noreferrer" }, "Run in Dagster"));
     return element(
       "section",
@@ -185,6 +196,7 @@ class Pipeline {
       element("h4", {}, artifact.key),
       facts([
         ["State", artifact.reason],
+        ["Shown", stale],
         ["Built", artifact.finished_at && artifact.finished_at.replace("T", " ")],
         ["Size", artifact.bytes && `${number(artifact.bytes / 1e6, 1)} MB`],
         ["Rows", rows.join(", ")],
@@ -194,10 +206,10 @@ class Pipeline {
   }
 }
 
-function reportLinks({ key, identity, views }) {
+function reportLinks({ key, identity, views, stale }) {
   return views.map((file) => {
-    const name = file.split("/").at(-1);
-    return element("a", { href: address("pipeline", { artifact: identity, file }) }, `${key}: ${name}`);
+    const text = `${key}: ${file.split("/").at(-1)}${stale ? " (stale)" : ""}`;
+    return element("a", { href: address("pipeline", { artifact: identity, file }) }, text);
   });
 }
 

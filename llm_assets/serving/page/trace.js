@@ -86,6 +86,7 @@ class Trace {
     this.matches.replaceChildren(
       element("h2", {}, "Matches, the most improbable first"),
       element("p", { class: "soft" }, text),
+      trace.stale ? element("p", { class: "panel" }, trace.stale) : "",
       spans.length ? element("ol", { class: "matches" }, ...items) : element("p", {}, "Nothing is found verbatim."),
     );
     announce(text);
