@@ -19,6 +19,7 @@ from tests.support.model_server import model_server, script_tokens
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING
 
+WRONG_KEY = "The server refuses this key: it is wrong. Enter another one."
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>&lt;b&gt;'
 CALL_ANSWER = [
     *encode_text(ENCODING, "I add."),
@@ -311,10 +312,44 @@ def test_a_server_with_a_key_is_asked_with_it(browser, server):
     page = context.new_page()
     page.route("**/v1/models", check)
     page.goto(server.url)
-    page.get_by_label("Key", exact=True).fill("secret")
-    button(page, "Use this key").click()
-    page.locator("html[data-ready]").wait_for()
-    assert given == [None, "Bearer secret"] and page.get_by_label("Message").is_visible()
+    page.get_by_label("Key", exact=True).wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_text("The models cannot be listed: no key").wait_for()
+    assert page.get_by_role("link", name="Chat").get_attribute("aria-current") == "page"
+    button(page, "Look again").click()
+    for key in ("wrong", "secret"):
+        assert page.locator("#key [role=alert]").inner_text() == ("" if key == "wrong" else WRONG_KEY)
+        page.get_by_label("Key", exact=True).fill(key)
+        button(page, "Use this key").click()
+        page.wait_for_function("count => document.querySelector('#key').open === (count > 0)", arg=key == "wrong")
+    page.get_by_label("Message").wait_for()
+    assert given == [None, None, "Bearer wrong", "Bearer secret"]
+    context.close()
+
+
+def test_models_are_found_once_they_are_built(browser, server):
+    chat, base = ({**model, "default": False} for model in server.get("/v1/models").json()["data"])
+    built = []
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/v1/models", lambda route: route.fulfill(json={"data": built, "max_tokens": 7}))
+    page.goto(f"{server.url}/#chat")
+    page.get_by_text("No model is built yet").wait_for()
+    assert page.get_by_label("Model").is_hidden()
+    page.get_by_role("link", name="Tokens").click()
+    page.get_by_role("heading", name="Tokens").wait_for()
+    assert page.get_by_text("No model is built yet").is_visible() and page.title() == "Tokens · llm-assets"
+    assert page.get_by_role("link", name="Tokens").get_attribute("aria-current") == "page"
+    built.append(base)
+    button(page, "Look again").click()
+    page.get_by_label("Text", exact=True).wait_for()
+    built.append(chat)  # the default is not built yet
+    page.get_by_role("link", name="Chat").click()
+    page.get_by_label("Model").get_by_role("option", name="chat (chat)").wait_for(state="attached")
+    assert page.get_by_label("Model").input_value() == "base"  # as it was
+    page.reload()
+    page.get_by_label("Message").wait_for()
+    assert page.get_by_label("Model").input_value() == "chat"
     context.close()
 
 

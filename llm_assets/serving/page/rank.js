@@ -56,8 +56,14 @@ class Rank {
   }
 
   freshFields() {
-    const chats = this.app.models.filter((model) => model.chat);
-    const model = element("select", { name: "policy" }, ...chats.map(({ id }) => element("option", { value: id }, id)));
+    const model = element("select", { name: "policy" });
+    const showModels = () => {
+      const names = this.app.models.filter(({ chat }) => chat).map(({ id }) => id);
+      const option = (id) => element("option", { value: id, selected: id === model.value }, id);
+      model.replaceChildren(...names.map(option));
+    };
+    this.app.addEventListener("models", showModels);
+    showModels();
     const question = element("textarea", { rows: 2, name: "question" });
     const node = element("div", {}, field("Model that answers", model), field("Question", question));
     return { node, model, question };
