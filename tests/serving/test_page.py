@@ -350,6 +350,8 @@ def test_models_are_found_once_they_are_built(browser, server):
     page.reload()
     page.get_by_label("Message").wait_for()
     assert page.get_by_label("Model").input_value() == "chat"
+    tokens = page.get_by_label("Maximum tokens")
+    assert tokens.input_value() == tokens.get_attribute("max") == "7"
     context.close()
 
 

@@ -30,7 +30,7 @@ class Base {
   build() {
     this.input = element("textarea", { rows: 4, name: "document" });
     this.input.value = "In the evening";
-    this.sampling = samplingSettings({ temperature: 1, max_tokens: 60 });
+    this.sampling = samplingSettings(this.app, { temperature: 1, max_tokens: 60 });
     this.strip = choosableStrip({
       label: "The document’s tokens",
       describe: (token) => this.describe(token),

@@ -76,7 +76,7 @@ class Chat {
 
   side() {
     this.system = element("textarea", { rows: 3, name: "system" });
-    this.sampling = samplingSettings();
+    this.sampling = samplingSettings(this.app);
     this.tools = element("fieldset", { class: "settings" });
     return element(
       "aside",

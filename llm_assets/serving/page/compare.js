@@ -56,7 +56,7 @@ class Compare {
   }
 
   side() {
-    this.sampling = samplingSettings();
+    this.sampling = samplingSettings(this.app);
     this.choices = element("fieldset", { class: "settings" });
     this.tools = element("fieldset", { class: "settings" });
     this.drawTools();

@@ -12,7 +12,6 @@ const SOURCES = {
   adversarial: "pairs that misled the reward model",
   fresh: "fresh answers of a model",
 };
-const MOST_TOKENS = 200; // of a fresh answer
 
 export function createView(app) {
   return new Rank(app).node;
@@ -130,8 +129,7 @@ class Rank {
     const model = this.fresh.model.value;
     if (!model) throw new Error("No chat model is built.");
     announce("The model is answering twice.");
-    const body = { question, model, max_tokens: MOST_TOKENS };
-    const { comparison, first, second } = await postJson("api/rank/fresh", body);
+    const { comparison, first, second } = await postJson("api/rank/fresh", { question, model });
     const done = () => {
       this.pair.replaceChildren(element("p", { class: "soft" }, "The vote is stored. Ask the next question."));
       this.fresh.question.focus();
