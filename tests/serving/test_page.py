@@ -406,7 +406,10 @@ def test_a_fault_is_found(view):
 
 def test_views_fit_on_a_phone(view, monkeypatch):
     script_tokens(monkeypatch, encode_text(ENCODING, "x" * 150))
-    with view("chat", viewport={"width": 320, "height": 640}) as page:
+    with view("chat", viewport={"width": 320, "height": 640}, expected_errors=["400"]) as page:
+        say(page, "word " * 2000)
+        assert button(page, "Dismiss").bounding_box()["height"] < 50  # on one line
+        button(page, "Delete").click()
         say(page, "y" * 100)
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         for name in ("Chat", "Base model", "Tokens"):
@@ -414,6 +417,8 @@ def test_views_fit_on_a_phone(view, monkeypatch):
             page.get_by_role("heading", name=name, exact=True, level=1).wait_for()
             if name == "Base model":
                 write_document(page).nth(2).click()
+                assert page.locator(".alternatives tbody").bounding_box()["y"] < 640
+                assert page.locator("#status").inner_text().startswith("Alternatives to “")
             assert page.evaluate(overflow) <= 0, name
 
 

@@ -185,6 +185,8 @@ def test_views_have_no_serious_accessibility_fault_and_fit_on_a_phone(view, sche
             assert not serious_faults(page), address
             assert page.evaluate(OVERFLOW) <= 0, address
 
+        table = {"name": "long_" * 14, "asset": "a", "columns": {"c": "BIGINT"}, "rows": 1, "artifacts": []}
+        page.route("**/api/data/tables", lambda route: route.fulfill(json={"tables": [table]}))
         for address, shown in SHOWN.items():
             page.evaluate(f"location.hash = '#{address}'")
             check(address, shown)
@@ -192,3 +194,4 @@ def test_views_have_no_serious_accessibility_fault_and_fit_on_a_phone(view, sche
         page.get_by_text("1 documents").last.wait_for()
         page.locator(".cards a").click()
         check("document", "iframe")
+        assert page.locator(".facts dd").first.bounding_box()["width"] > 200

@@ -47,7 +47,10 @@ export function showProblem(error) {
   const message = error instanceof Error ? error.message : String(error);
   place.replaceChildren(
     element("p", {}, message),
-    button("Dismiss", () => clearProblem()),
+    button("Dismiss", () => {
+      clearProblem();
+      keepFocus(document.getElementById("main"));
+    }),
   );
 }
 
