@@ -200,11 +200,56 @@ def test_an_answer_can_be_stopped(view, server, monkeypatch):
         server.wait_until_idle()
 
 
+def watch_answer(page, lines):
+    """Wait until so many lines of the last answer are there."""
+    page.wait_for_function(
+        "lines => document.querySelector('.messages').lastElementChild.innerText.split('\\n').length > lines", arg=lines
+    )
+
+
+def test_an_answer_that_grows_is_followed_until_the_reader_scrolls_away(view, monkeypatch):
+    script_tokens(monkeypatch, encode_text(ENCODING, "a\n" * 95)[:190])
+    choose = Decoder._choose
+    monkeypatch.setattr(Decoder, "_choose", lambda decoder: time.sleep(0.03) or choose(decoder))
+    with view("chat", viewport={"width": 800, "height": 400}) as page:
+        page.get_by_label("Message").fill("Go on")
+        page.keyboard.press("Enter")
+        watch_answer(page, 20)
+        assert page.evaluate("scrollY") > 0
+        page.evaluate("scrollTo(0, 0)")
+        watch_answer(page, 35)
+        assert page.evaluate("scrollY") == 0
+        page.evaluate("document.querySelector('.messages').scrollIntoView({ block: 'end' })")
+        before = page.evaluate("scrollY")
+        watch_answer(page, 45)
+        assert page.evaluate("scrollY") > before > 0
+        button(page, "Stop").click()
+        button(page, "Regenerate").wait_for()
+
+
+def test_a_conversation_that_fills_the_context_goes_on_without_its_beginning(view, monkeypatch):
+    script_tokens(monkeypatch, encode_text(ENCODING, "a\n" * 20))
+    with view("chat", viewport={"width": 1280, "height": 720}, expected_errors=["400"]) as page:
+        problem = page.get_by_role("alert")
+        while not problem.inner_text():
+            say(page, "Go on")
+        assert "Delete earlier questions" in problem.inner_text() and "New" in problem.inner_text()
+        assert page.evaluate("scrollY") > 200 and 0 <= problem.bounding_box()["y"] < 400
+        assert not serious_faults(page)
+        count = len(texts(page))
+        button(page, "Delete").first.click()
+        assert focused(page) == "Delete" and len(texts(page)) == count - 2 and not problem.inner_text()
+        button(page, "Regenerate").click()
+        page.locator(".message").nth(count - 2).wait_for()
+        button(page, "Regenerate").wait_for()
+        assert texts(page)[-1].startswith("a\n") and not problem.inner_text()
+
+
 def test_errors_of_the_server_are_shown(view, server):
     with view("chat", expected_errors=["400", "ERR_FAILED"]) as page:
         page.get_by_label("Message").fill("word " * 2000)
         page.keyboard.press("Enter")
-        page.get_by_role("alert").get_by_text("too long").wait_for()
+        page.get_by_role("alert").get_by_text("Shorten your message").wait_for()
         button(page, "Dismiss").click()
         button(page, "New").click()
         page.get_by_label("Maximum tokens").fill("-3")
