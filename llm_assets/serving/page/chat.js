@@ -323,8 +323,11 @@ class Chat {
   open(text) {
     try {
       const { model, settings, system, messages } = fromJson(text);
-      this.app.choose(model);
+      const isHere = this.app.choose(model);
       this.restart(messages);
+      if (model && !isHere) {
+        showProblem(new Error(`The file’s model ${model} is not here; ${this.app.model.id} goes on with it.`));
+      }
       this.sampling.write(settings);
       if (Array.isArray(settings.tools)) {
         for (const box of this.tools.querySelectorAll("input")) box.checked = settings.tools.includes(box.name);
