@@ -220,7 +220,7 @@ class ArtifactBody(BaseModel):
 class TraceRequest(Strict):
     """An answer. tool_results: what tools returned for it; they are also taken from the messages, if there are any."""
 
-    answer: Answer
+    answer: Text
     tool_results: Annotated[list[Text], Field(max_length=64)] = []
     messages: Annotated[list[ChatMessage], Field(max_length=2048)] = []
     minimum: Annotated[int, Field(ge=1, le=1000)] = 6

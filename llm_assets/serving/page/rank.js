@@ -29,6 +29,9 @@ class Rank {
     const options = Object.entries(SOURCES).map(([value, label]) => element("option", { value }, label));
     this.source = element("select", { name: "source", onchange: () => this.useSource() }, ...options);
     this.startButton = button("Start", () => this.start(), { class: "primary" });
+    this.labeller.input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !this.startButton.hidden && !this.startButton.disabled) this.start();
+    });
     this.fresh = this.freshFields();
     this.progress = element("p", { class: "soft" });
     this.pair = element("div");
@@ -102,11 +105,13 @@ class Rank {
     const body = { labeller: this.labeller.read(), adversarial: this.isAdversarial(), ...(skip ? { skip } : {}) };
     const { pair, left, ranked } = await postJson("api/rank/next", body);
     if (source !== this.source.value) return; // another one was chosen meanwhile
-    this.progress.textContent = `${number(ranked)} ranked, ${number(left)} left.`;
+    const hasPairs = Boolean(pair || ranked);
+    this.progress.textContent = hasPairs ? `${number(ranked)} ranked, ${number(left)} left.` : "";
     this.startButton.hidden = true;
     if (!pair) {
-      this.pair.replaceChildren(element("p", {}, "You have ranked all pairs."));
-      announce("You have ranked all pairs.");
+      const text = hasPairs ? "You have ranked all pairs." : "There are no pairs to rank.";
+      this.pair.replaceChildren(element("p", {}, text));
+      announce(text);
       return;
     }
     const vote = (answer) => ({ vote: answer, pair: pair.pair, adversarial: this.isAdversarial() });
