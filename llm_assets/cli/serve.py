@@ -9,6 +9,7 @@ from llm_assets.graph import open_workspace
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.limits import Limits
 from llm_assets.serving.server import (
+    EVERYWHERE,
     KEY_VARIABLE,
     Address,
     named_checkpoints,
@@ -81,7 +82,7 @@ def serve(
     try:
         chosen.find(None)
     except ApiError as error:
-        click.echo(f"warning: {error}; until then, the page shows the data and the pipeline", err=True)
+        click.echo(f"warning: {error}; until then, the page shows what is built", err=True)
     if chosen.is_stale(chosen.default):
         click.echo(
             f"warning: {chosen.default} is stale: the recipe or an input has changed since it was built; what changed: "
@@ -100,7 +101,8 @@ def serve(
         )
         server = uvicorn_server(open_service(chosen, tools, allowed, address, recipe), address)
         listening = address.listen()
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{listening.getsockname()[1]}"
+        url = address.url(listening.getsockname()[1])
         click.echo(f"{chosen.default}: page at {url}, API at {url}/v1 (Ctrl-C stops the server)", err=True)
+        if host in EVERYWHERE:
+            click.echo("other machines use this machine's name or address in its place", err=True)
         server.run(sockets=[listening])

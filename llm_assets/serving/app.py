@@ -105,7 +105,8 @@ def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", response_model=ModelList)
     async def models() -> dict[str, Any]:
         """The checkpoints of the recipe that are built, and the folders that the server was started with."""
-        return {"object": "list", "data": await threads.run(_listed_models, service)}
+        listed = await threads.run(_listed_models, service)
+        return {"object": "list", "data": listed, "max_tokens": service.limits.max_tokens}
 
     @app.get("/v1/models/{name:path}", response_model=ModelBody)
     async def model(name: str) -> dict[str, Any]:

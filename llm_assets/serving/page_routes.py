@@ -172,7 +172,7 @@ def merges_of(encoding: Encoding, number: int) -> MergesBody:
 
 def document_prompt(request: ContinueRequest, limits: Limits) -> Callable[[LoadedModel], list[Prompt]]:
     """The prompt, which is given back with its scores. Raises ApiError, also when that is called."""
-    max_tokens = DEFAULT_CONTINUATION if request.max_tokens is None else request.max_tokens
+    max_tokens = min(DEFAULT_CONTINUATION, limits.max_tokens) if request.max_tokens is None else request.max_tokens
     sampling = sampling_of(request, limits, max_tokens)
 
     def prepare(model: LoadedModel) -> list[Prompt]:

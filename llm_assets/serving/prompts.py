@@ -224,7 +224,7 @@ def conversation(items: Sequence[ChatMessage], tools: Sequence[str], model: Read
 
 def completion_prompts(request: CompletionRequest, limits: Limits) -> Callable[[LoadedModel], list[Prompt]]:
     """The choices of a completion request, made once the model is loaded. Raises ApiError."""
-    max_tokens = DEFAULT_COMPLETION if request.max_tokens is None else request.max_tokens
+    max_tokens = min(DEFAULT_COMPLETION, limits.max_tokens) if request.max_tokens is None else request.max_tokens
     sampling = sampling_of(request, limits, max_tokens)
     check_score_count(len(prompt_items(request.prompt)) * (request.n or 1), sampling, request.logprobs)
     if request.echo and request.stream:

@@ -262,5 +262,8 @@ class ModelBody(BaseModel):
 
 
 class ModelList(BaseModel):
+    """max_tokens: of an answer at most, by the server's limit; it is not OpenAI's."""
+
     object: Literal["list"]
     data: list[ModelBody]
+    max_tokens: int

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .service import Service
 
 KEY_VARIABLE = "LLM_ASSETS_KEY"
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # what stands for all addresses, with one of them
 KEEP_ALIVE_SECONDS = 10
 GRACE_SECONDS = 5
 LOOK_SECONDS = 10.0  # after which a search index that was not built is looked for again
@@ -46,6 +47,11 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def url(self, port: int) -> str:
+        """The address that a browser on this machine opens: 0.0.0.0 and :: stand for all of this machine's."""
+        host = EVERYWHERE.get(self.host, self.host)
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def check(self) -> None:
         """Raise ValueError for an address that others can reach without a key, or a key that no header can hold."""

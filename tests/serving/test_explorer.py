@@ -17,11 +17,11 @@ from llm_assets.locked_sql import LockedSqlError
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.encoding import TokenizerError
 from llm_assets.model.shape import ModelError
-from llm_assets.serving.explorer import data_routes, rank_routes, sql_routes, tour_routes
+from llm_assets.serving.explorer import arena_routes, data_routes, rank_routes, sql_routes, tour_routes
 from llm_assets.settings import PROJECT
 from llm_assets.warc.records import WarcError
 from tests.support.api_requests import EXPLORER_PATHS, get, post
-from tests.support.explored_store import HOSTILE, MAIL, SHORT, explored_server
+from tests.support.explored_store import HOSTILE, MAIL, SHORT, explored_server, narrow_server
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 
@@ -305,6 +305,21 @@ def test_the_arena_is_blind_until_the_vote(server):
     table = get(server, "arena/ratings").json()
     assert table["votes"] == 1 and table["ratings"][0]["model"].split()[0] == revealed["first"]["name"]
     assert table["ratings"][0]["rating"] > 1000 > table["ratings"][1]["rating"]
+
+
+def test_defaults_give_way_to_the_limits_of_the_server(server, monkeypatch):
+    for routes in (arena_routes, rank_routes):  # an answer of random weights may be empty
+        answers = iter((["Ann."], ["Bob."]))
+        monkeypatch.setattr(routes, "texts_of", lambda body, answers=answers: next(answers))
+    with narrow_server(server) as narrow:
+        assert narrow.get("/v1/models").json()["max_tokens"] == 3
+        assert narrow.post("completions", {"prompt": "a"}).json()["usage"]["completion_tokens"] <= 3
+        assert post(narrow, "continue", prompt="a").status_code == 200
+        assert post(narrow, "arena/comparisons", question="Who?").status_code == 201
+        fresh = post(narrow, "rank/fresh", question="Who?").json()  # two answers, of which one is made at a time
+        assert (fresh["first"], fresh["second"]) == ("Ann.", "Bob.")
+        refused = post(narrow, "rank/fresh", question="Who?", max_tokens=4)  # what is asked for is not changed
+        assert refused.status_code == 400 and "at most 3" in refused.json()["error"]["message"]
 
 
 def test_a_model_is_not_compared_with_itself(server):

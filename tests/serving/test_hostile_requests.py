@@ -472,6 +472,19 @@ def test_another_address_needs_a_key(host):
         Address(local).check()
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),  # what stands for all addresses cannot be opened
+        ("::", "http://[::1]:80"),
+        ("example.org", "http://example.org:80"),
+    ],
+)
+def test_the_address_that_is_printed_can_be_opened(host, url):
+    assert Address(host, key="secret").url(80) == url
+
+
 def test_a_key_that_no_header_can_hold_is_refused():
     for key in ("zwölf", "two words", "line\nbreak"):
         with pytest.raises(ValueError, match="printable ASCII"):

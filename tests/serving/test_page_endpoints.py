@@ -105,10 +105,10 @@ def test_a_text_of_many_tokens_keeps_nobody_waiting(server, monkeypatch):
     monkeypatch.setattr(page_routes, "token_fields", lambda *given: described.append(given[1]) or fields(*given))
     serialize = routing.serialize_response
     monkeypatch.setattr(routing, "serialize_response", lambda **given: serialized.append(1) or serialize(**given))
-    of_model, _ = ask(server, "tokenize", {"text": "😀é漢" * 6_666}).json()["encodings"]
+    of_model, _ = post(server, "tokenize", text="😀é漢" * 6_666).json()["encodings"]
     assert len(of_model["tokens"]) > 50_000 and len(described) < 100
     messages = [{"role": "user", "content": "a b " * 30}]
-    assert len(ask(server, "render", {"messages": messages}).json()["tokens"]) > 60
+    assert len(post(server, "render", messages=messages).json()["tokens"]) > 60
     assert len(described) < 110 and not serialized
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.support.browser import button, chromium, serious_faults, view_opener
-from tests.support.explored_store import HOSTILE, SHORT, explored_server
+from llm_assets.serving.explorer import arena_routes, rank_routes
+from tests.support.browser import button, chromium, open_page, serious_faults, view_opener
+from tests.support.explored_store import HOSTILE, SHORT, explored_server, narrow_server
 
 REFUSED = ["Content Security Policy", "sandboxed"]  # what the browser says about hostile pages
 REPORT = '<style>p { color: rgb(1, 2, 3) }</style><p>All is well</p><script>parent.document.title = "taken"</script>'
@@ -18,9 +19,14 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def view(server):
-    with chromium() as browser:
-        yield view_opener(browser, server)
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def view(browser, server):
+    return view_opener(browser, server)
 
 
 # Data
@@ -140,6 +146,56 @@ def test_reports_are_drawn_without_rights(view):
         page.locator("iframe").wait_for(state="detached")
 
 
+# Trace and Rank
+
+
+def test_an_index_that_is_not_built_says_how_to_build_it(view):
+    with view("trace", expected_errors=["400", "409"]) as page:
+        button(page, "Trace").click()
+        page.get_by_role("alert").get_by_text("the answer is empty").wait_for()
+        page.get_by_label("Answer").fill("Ann lives here.")
+        button(page, "Trace").click()
+        panel = page.get_by_role("region", name="Index to build")
+        panel.get_by_text("llm-assets run --select '*trace_index'", exact=True).wait_for()
+        assert not page.get_by_role("alert").inner_text()
+        assert page.evaluate("document.activeElement.textContent") == "The index is not built yet"
+        with page.expect_response("**/api/trace"):
+            button(panel, "Trace again").click()
+        assert not serious_faults(page)
+
+
+def test_where_there_are_no_pairs_nobody_has_ranked_them_all(view):
+    with view("rank") as page:
+        page.route("**/api/rank/next", lambda route: route.fulfill(json={"pair": None, "left": 0, "ranked": 0}))
+        page.get_by_label("Your name").fill("ann")
+        page.keyboard.press("Enter")
+        page.get_by_text("There are no pairs to rank.").last.wait_for()
+        assert page.get_by_text("0 ranked").count() == 0
+
+
+def test_a_server_of_short_answers_one_at_a_time_is_used_as_any_other(browser, server, monkeypatch):
+    answers = iter((["Ann."], ["Bob."], ["Cid."], ["Dora."]))  # of random weights may be empty
+    for routes in (arena_routes, rank_routes):
+        monkeypatch.setattr(routes, "texts_of", lambda body: next(answers))
+    with narrow_server(server) as narrow, open_page(browser, f"{narrow.url}/#chat") as page:
+        page.get_by_label("Message").fill("Who?")
+        page.keyboard.press("Enter")
+        button(page, "Regenerate").wait_for()
+        page.get_by_role("link", name="Compare").click()
+        page.get_by_label("Your name").fill("ann")
+        page.get_by_label("Question", exact=True).fill("Who?")
+        button(page, "Ask two models").click()
+        page.locator(".votes").get_by_text("Bob.").wait_for()
+        button(page, "Ask all").click()
+        button(page, "Ask all").wait_for()
+        assert not page.locator(".failed").count()
+        page.get_by_role("link", name="Rank").click()
+        page.locator("select[name=source]").select_option("fresh")
+        page.get_by_label("Question").fill("Who?")
+        button(page, "Answer twice").click()
+        page.locator(".votes").get_by_text("Dora.").wait_for()
+
+
 # Tour
 
 
@@ -185,6 +241,8 @@ def test_views_have_no_serious_accessibility_fault_and_fit_on_a_phone(view, sche
             assert not serious_faults(page), address
             assert page.evaluate(OVERFLOW) <= 0, address
 
+        table = {"name": "long_" * 14, "asset": "a", "columns": {"c": "BIGINT"}, "rows": 1, "artifacts": []}
+        page.route("**/api/data/tables", lambda route: route.fulfill(json={"tables": [table]}))
         for address, shown in SHOWN.items():
             page.evaluate(f"location.hash = '#{address}'")
             check(address, shown)
@@ -192,3 +250,4 @@ def test_views_have_no_serious_accessibility_fault_and_fit_on_a_phone(view, sche
         page.get_by_text("1 documents").last.wait_for()
         page.locator(".cards a").click()
         check("document", "iframe")
+        assert page.locator(".facts dd").first.bounding_box()["width"] > 200

@@ -11,7 +11,7 @@ from llm_assets.compute import LocalEngine
 from llm_assets.graph import GRAPH
 from llm_assets.recipes import Recipe, WarcFiles
 from llm_assets.settings import load_settings
-from tests.support.model_server import ModelServer, write_checkpoint
+from tests.support.model_server import LIMITS, ModelServer, write_checkpoint
 from tests.support.small_recipe import CORPUS
 from tests.support.warcs import page, story, write
 
@@ -58,3 +58,10 @@ def explored_server(folder):
         folders = {"one": write_checkpoint(folder / "one"), "two": write_checkpoint(folder / "two", seed=5)}
         with ModelServer(folders, workspace=workspace, settings=settings) as server:
             yield server
+
+
+def narrow_server(explored):
+    """A server of the same store and models that samples three tokens for an answer, and one answer at a time."""
+    service = explored.service
+    limits = replace(LIMITS, max_tokens=3, sequences=1)
+    return ModelServer(explored.folders, limits, workspace=service.checkpoints.workspace, settings=service.settings)

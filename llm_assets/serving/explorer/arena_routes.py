@@ -15,21 +15,25 @@ from llm_assets.preference.ranking_files import ARENA, rankings_file
 from ..checkpoints import DESCRIPTION, Checkpoints
 from ..errors import ApiError, invalid
 from ..protocol import ServerTool
+from ..service import Service
 from .contestants import ChatAnswer, chat_request, comparison_of, contestant, texts_of
 from .protocol import ComparisonBody, ComparisonRequest, ComparisonVote, RevealedBody
 from .reading import Reader
 
 
-def add_arena(router: APIRouter, reader: Reader, checkpoints: Checkpoints, answer: ChatAnswer) -> None:
+def add_arena(router: APIRouter, reader: Reader, service: Service, answer: ChatAnswer) -> None:
     opened = OpenComparisons()
 
     @router.post("/arena/comparisons", status_code=201)
     async def compare(request: Request, body: ComparisonRequest) -> ComparisonBody:
         """Two models answer a question; their names are revealed after the vote."""
-        models = await reader.run(partial(_pick, reader, checkpoints, body.models))
+        models = await reader.run(partial(_pick, reader, service.checkpoints, body.models))
         tools = [ServerTool(type=name) for name in dict.fromkeys(body.tools)]
-        sampling = {"max_tokens": body.max_tokens, "temperature": body.temperature, "tools": tools or None}
-        requests = [chat_request(body.question, model=model.name, **sampling) for model in models]
+        sampling = {"temperature": body.temperature, "tools": tools or None}
+        requests = [
+            chat_request(body.question, service.limits, body.max_tokens, model=model.name, **sampling)
+            for model in models
+        ]
         try:
             async with asyncio.TaskGroup() as group:  # ends the other answer if one fails
                 tasks = [group.create_task(answer(request, each)) for each in requests]

@@ -12,11 +12,13 @@ from llm_assets.preference.arena import Comparison, Contestant
 
 from ..checkpoints import Checkpoints
 from ..errors import ApiError
+from ..limits import Limits
 from ..protocol import ChatMessage, ChatRequest
 from .reading import HOUR, Reader
 
 # The answer to a request, as ``/v1/chat/completions`` gives it.
 ChatAnswer = Callable[[Request, ChatRequest], Coroutine[Any, Any, dict[str, Any]]]
+DEFAULT_ANSWER = 256  # tokens
 WEIGHTS = "*.safetensors"
 DIGITS = 16  # of the digest that stands for the identity of a folder outside the store
 
@@ -35,9 +37,15 @@ def contestant(reader: Reader, checkpoints: Checkpoints, name: str) -> Contestan
     return Contestant(name, reader.remembered(key, lambda: file_digest(weights)[:DIGITS], HOUR))
 
 
-def chat_request(question: str, **fields: Any) -> ChatRequest:
-    """A request for answers to a question. fields: of `ChatRequest`."""
-    return ChatRequest(messages=[ChatMessage(role="user", content=question)], **fields)
+def chat_request(question: str, limits: Limits, max_tokens: int | None, **fields: Any) -> ChatRequest:
+    """A request for answers to a question.
+
+    max_tokens: None is as many as a person likes to read, unless the server allows fewer. fields: of `ChatRequest`.
+    """
+    if max_tokens is None:
+        max_tokens = min(DEFAULT_ANSWER, limits.max_tokens)
+    messages = [ChatMessage(role="user", content=question)]
+    return ChatRequest(messages=messages, max_tokens=max_tokens, **fields)
 
 
 def texts_of(body: dict[str, Any]) -> list[str]:

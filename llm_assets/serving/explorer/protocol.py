@@ -223,7 +223,7 @@ class ArtifactBody(BaseModel):
 class TraceRequest(Strict):
     """An answer. tool_results: what tools returned for it; they are also taken from the messages, if there are any."""
 
-    answer: Answer
+    answer: Text
     tool_results: Annotated[list[Text], Field(max_length=64)] = []
     messages: Annotated[list[ChatMessage], Field(max_length=2048)] = []
     minimum: Annotated[int, Field(ge=1, le=1000)] = 6
@@ -280,11 +280,11 @@ class NextPairBody(BaseModel):
 
 
 class FreshRequest(Strict):
-    """A question that a model answers twice. model: None is the server's default."""
+    """A question that a model answers twice. model: None is the server's default. max_tokens: see `chat_request`."""
 
     question: Answer
     model: Annotated[str | None, Field(max_length=300)] = None
-    max_tokens: Annotated[int, Field(ge=1, le=1 << 31)] = 256
+    max_tokens: Annotated[int | None, Field(ge=1, le=1 << 31)] = None
     temperature: Annotated[float, Field(gt=0, le=2)] = 0.9
 
 
@@ -350,12 +350,12 @@ class RankState(BaseModel):
 
 
 class ComparisonRequest(Strict):
-    """models: names of the two to compare; none draws two of those that can chat."""
+    """models: names of the two to compare; none draws two of those that can chat. max_tokens: see `chat_request`."""
 
     question: Answer
     models: Annotated[list[str], Field(max_length=2)] = []
     tools: Annotated[list[Literal["search", "python"]], Field(max_length=2)] = []
-    max_tokens: Annotated[int, Field(ge=1, le=1 << 31)] = 256
+    max_tokens: Annotated[int | None, Field(ge=1, le=1 << 31)] = None
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
 
 

@@ -17,8 +17,8 @@ from llm_assets.preference.human_rankings import HUMAN_RANKINGS, agreement, is_c
 from llm_assets.preference.journals import journals
 from llm_assets.preference.ranking_files import RANKINGS, add_ranking, ranking_files, rankings_file
 
-from ..checkpoints import Checkpoints
 from ..errors import ApiError, invalid
+from ..service import Service
 from .contestants import ChatAnswer, chat_request, comparison_of, contestant, texts_of
 from .protocol import (
     ComparisonBody,
@@ -37,9 +37,7 @@ from .ranking_versions import RankingsBuilds, current_version, start_build
 from .reading import Reader
 
 
-def add_rank(
-    router: APIRouter, reader: Reader, checkpoints: Checkpoints, answer: ChatAnswer, builds: RankingsBuilds
-) -> None:
+def add_rank(router: APIRouter, reader: Reader, service: Service, answer: ChatAnswer, builds: RankingsBuilds) -> None:
     queues = RankQueues(reader.workspace, reader.settings.data)
     opened = OpenComparisons(RANKINGS)
 
@@ -56,10 +54,13 @@ def add_rank(
     @router.post("/rank/fresh", status_code=201)
     async def fresh(request: Request, body: FreshRequest) -> ComparisonBody:
         """A model answers a question twice, for a vote within the hour."""
-        model = await reader.run(partial(contestant, reader, checkpoints, body.model))
-        sampling = {"n": 2, "max_tokens": body.max_tokens, "temperature": body.temperature}
-        answers = await answer(request, chat_request(body.question, model=model.name, **sampling))
-        comparison = comparison_of(body.question, texts_of(answers), (model, model))
+        model = await reader.run(partial(contestant, reader, service.checkpoints, body.model))
+        choices = min(2, service.limits.sequences)  # of one request
+        sampling = {"n": choices, "temperature": body.temperature}
+        asked = chat_request(body.question, service.limits, body.max_tokens, model=model.name, **sampling)
+        answers = [await answer(request, asked) for _ in range(2 // choices)]
+        texts = [text for body_of_answer in answers for text in texts_of(body_of_answer)]
+        comparison = comparison_of(body.question, texts, (model, model))
         return ComparisonBody.of(opened.add(comparison), comparison)
 
     @router.post("/rank/votes", status_code=201)

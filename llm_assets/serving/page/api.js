@@ -2,17 +2,18 @@
 
 const KEY = "llm-assets-key";
 
-// status: of HTTP; 0 if the server could not be reached.
+// status: of HTTP; 0 if the server could not be reached. code: the server's short name of the problem, if there is one.
 export class ApiError extends Error {
-  constructor(status, message) {
+  constructor(status, message, code = null) {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
 let askForKey = async () => null;
 
-// Sets what is called when the server wants a key; it returns the key, or null.
+// Sets what is called when the server wants a key: ask(isWrong) returns the key, or null. isWrong: the last one was.
 export function onKeyWanted(ask) {
   askForKey = ask;
 }
@@ -41,7 +42,7 @@ export async function* postStream(path, body, signal) {
       const data = event.replace(/^data: /, "");
       if (data === "[DONE]") return;
       const value = JSON.parse(data);
-      if (value.error) throw new ApiError(response.status, value.error.message);
+      if (value.error) throw new ApiError(response.status, value.error.message, value.error.code);
       yield value;
     }
   }
@@ -79,19 +80,13 @@ async function send(path, options) {
   }
   if (response.ok) return response;
   if (response.status === 401) {
-    const given = await askForKey();
-    if (given && !/^[!-~]+$/.test(given)) {
-      throw new Error("The key has characters that no key has: it consists of ASCII characters without spaces.");
-    }
+    const given = await askForKey(Boolean(key));
     if (given) {
       sessionStorage.setItem(KEY, given);
       return send(path, options);
     }
   }
-  throw new ApiError(response.status, await errorMessage(response));
-}
-
-async function errorMessage(response) {
-  const body = await response.json().catch(() => null);
-  return body?.error?.message ?? `The server answered with status ${response.status}.`;
+  const error = (await response.json().catch(() => null))?.error;
+  const message = error?.message ?? `The server answered with status ${response.status}.`;
+  throw new ApiError(response.status, message, error?.code);
 }

@@ -6,7 +6,6 @@ import { table } from "./table.js";
 import { labellerField, votePanel } from "./votes.js";
 
 const HINT = "Two chat models answer in random order. Your vote is stored, and then their names are shown.";
-const MOST_TOKENS = 200; // of an answer
 
 export class Arena {
   // chosenModels(): those that are ticked in the comparison.
@@ -49,7 +48,7 @@ export class Arena {
       const names = this.models.value ? this.chosenModels().filter((model) => model.chat) : [];
       this.askButton.disabled = true;
       announce("Two models are answering.");
-      const body = { question, models: names.map((model) => model.name), max_tokens: MOST_TOKENS };
+      const body = { question, models: names.map((model) => model.name) };
       this.showPair(await postJson("api/arena/comparisons", body));
     } catch (error) {
       showProblem(error);

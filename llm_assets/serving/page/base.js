@@ -30,7 +30,7 @@ class Base {
   build() {
     this.input = element("textarea", { rows: 4, name: "document" });
     this.input.value = "In the evening";
-    this.sampling = samplingSettings({ temperature: 1, max_tokens: 60 });
+    this.sampling = samplingSettings(this.app, { temperature: 1, max_tokens: 60 });
     this.strip = choosableStrip({
       label: "The document’s tokens",
       describe: (token) => this.describe(token),
@@ -188,7 +188,10 @@ class Base {
     const content = token.alternatives
       ? [this.facts(token), this.table(token, place)]
       : [element("p", {}, "Every document begins with this token, so it has no alternatives.")];
-    this.alternatives.replaceChildren(element("h2", {}, `Alternatives to ${quoted(token)}`), ...content);
+    const title = `Alternatives to ${quoted(token)}`;
+    this.alternatives.replaceChildren(element("h2", {}, title), ...content);
+    this.alternatives.scrollIntoView({ block: "nearest" }); // it is below the document on a narrow screen
+    announce(`${title}: ${content[0].textContent}`);
   }
 
   facts(token) {

@@ -26,6 +26,7 @@ import { samplingSettings } from "./settings.js";
 import { readOnlyStrip } from "./token_strip.js";
 
 const ANNOUNCED = 500; // characters of an answer's end that screen readers read
+const NEAR = 40; // pixels below the screen within which the end of the conversation is still in view
 
 export function createView(app) {
   return new Chat(app).node;
@@ -76,7 +77,7 @@ class Chat {
 
   side() {
     this.system = element("textarea", { rows: 3, name: "system" });
-    this.sampling = samplingSettings();
+    this.sampling = samplingSettings(this.app);
     this.tools = element("fieldset", { class: "settings" });
     return element(
       "aside",
@@ -142,8 +143,21 @@ class Chat {
     row.append(button("Copy", () => copy(message.content)));
     if (message.role === "assistant") row.append(button("Trace", () => this.trace(place)));
     if (message.role !== "tool") row.append(button("Edit", () => this.edit(place)));
+    if (message.role === "user") row.append(button("Delete", () => this.delete(place)));
     if (place === this.messages.length - 1) row.append(button("Regenerate", () => this.regenerate()));
     return row;
+  }
+
+  // Deletes a question with its answer.
+  delete(place) {
+    const next = this.messages.findIndex(({ role }, other) => other > place && ["user", "system"].includes(role));
+    this.messages.splice(place, (next < 0 ? this.messages.length : next) - place);
+    this.edited = null;
+    clearProblem();
+    this.draw();
+    this.focusButton(Math.min(place, this.messages.length - 1), "Delete");
+    announce("The question and its answer are deleted.");
+    this.refreshTokens();
   }
 
   // Hands an answer over to the view Trace, with the results of tools since the last question.
@@ -193,7 +207,7 @@ class Chat {
     const text = this.input.value;
     if (!text.trim() || this.stopper || this.sendButton.disabled) return;
     if (this.messages.length && this.messages.at(-1).role !== "assistant") {
-      showProblem(new Error("The last message has no answer yet: regenerate it, or edit your message."));
+      showProblem(new Error("The last message has no answer yet: regenerate it, edit it, or delete it."));
       return;
     }
     this.input.value = "";
@@ -227,13 +241,24 @@ class Chat {
         finished = finish ?? finished;
       }
     } catch (error) {
-      if (!isStop(error)) showProblem(error);
+      if (!isStop(error)) showProblem(this.explained(error));
     }
     removeEmptyEnd(this.messages);
     if (finished && this.messages.at(-1)?.role !== "assistant") {
       showProblem(new Error("The model ended its answer without text. Regenerate it."));
     }
     this.end(finished);
+  }
+
+  // An error with what can be done about a conversation that fills the context.
+  explained(error) {
+    if (error.code !== "context_length_exceeded") return error;
+    const questions = this.messages.filter(({ role }) => role === "user").length;
+    const advice =
+      questions > 1
+        ? "Delete earlier questions with their answers, or shorten the last one with Edit, and regenerate; or use New."
+        : "Shorten your message with Edit, or the system prompt.";
+    return new Error(`${error.message}. ${advice}`);
   }
 
   begin() {
@@ -246,12 +271,14 @@ class Chat {
     announce("The answer is being written.");
   }
 
-  // Shows what has been added at the end of the conversation.
+  // Shows what has been added at the end of the conversation, which stays in view unless the reader has left it.
   grow(message) {
+    const below = () => this.list.getBoundingClientRect().bottom - innerHeight;
+    const isAtEnd = below() < NEAR;
     const drawn = this.list.children.length;
     if (drawn < this.messages.length) this.draw();
     else if (message) this.list.lastElementChild.replaceChildren(...this.item(message, drawn - 1).childNodes);
-    this.list.lastElementChild?.scrollIntoView({ block: "nearest" });
+    if (isAtEnd && below() > 0) scrollBy(0, below());
   }
 
   end(finished) {
@@ -296,8 +323,11 @@ class Chat {
   open(text) {
     try {
       const { model, settings, system, messages } = fromJson(text);
-      this.app.choose(model);
+      const isHere = this.app.choose(model);
       this.restart(messages);
+      if (model && !isHere) {
+        showProblem(new Error(`The file’s model ${model} is not here; ${this.app.model.id} goes on with it.`));
+      }
       this.sampling.write(settings);
       if (Array.isArray(settings.tools)) {
         for (const box of this.tools.querySelectorAll("input")) box.checked = settings.tools.includes(box.name);

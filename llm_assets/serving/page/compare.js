@@ -18,10 +18,15 @@ class Compare {
   constructor(app) {
     this.app = app;
     this.models = [];
+    this.boxes = [];
     this.stopper = null;
     this.arena = new Arena(() => this.chosen());
     this.build();
     this.load();
+    app.addEventListener("models", () => {
+      this.drawTools();
+      this.load();
+    });
   }
 
   build() {
@@ -51,15 +56,26 @@ class Compare {
   }
 
   side() {
-    this.sampling = samplingSettings();
+    this.sampling = samplingSettings(this.app);
     this.choices = element("fieldset", { class: "settings" });
-    this.tools = element("fieldset", { class: "settings" }, element("legend", {}, "Tools"));
-    const tools = [...new Set(this.app.models.flatMap((model) => model.tools))];
-    this.tools.hidden = !tools.length;
-    this.tools.append(
-      ...tools.map((name) => element("label", {}, element("input", { type: "checkbox", name }), ` ${name}`)),
-    );
+    this.tools = element("fieldset", { class: "settings" });
+    this.drawTools();
     return element("aside", { "aria-label": "Settings" }, this.choices, this.tools, this.sampling.node);
+  }
+
+  drawTools() {
+    const ticked = this.tickedTools();
+    const tools = [...new Set(this.app.models.flatMap((model) => model.tools))];
+    const box = (name) => element("input", { type: "checkbox", name, checked: ticked.includes(name) });
+    this.tools.hidden = !tools.length;
+    this.tools.replaceChildren(
+      element("legend", {}, "Tools"),
+      ...tools.map((name) => element("label", {}, box(name), ` ${name}`)),
+    );
+  }
+
+  tickedTools() {
+    return [...this.tools.querySelectorAll("input:checked")].map((box) => box.name);
   }
 
   // Models
@@ -67,20 +83,25 @@ class Compare {
   async load() {
     try {
       const { recipe, models } = await getJson("api/compare/models");
+      const before = this.names();
       this.models = models;
-      this.drawChoices(recipe);
-      await this.choose();
+      this.drawChoices(recipe, before);
+      this.limitChoices();
+      if (!before.length || before.join() !== this.names().join()) await this.choose();
     } catch (error) {
       showProblem(error);
     }
   }
 
-  drawChoices(recipe) {
+  // ticked: names of the models that were chosen before the list changed.
+  drawChoices(recipe, ticked) {
     const chats = this.models.filter((model) => model.chat);
     const ofRecipe = chats.filter((model) => model.is_current || model.is_stale);
+    const kept = this.models.filter(({ name }) => ticked.includes(name));
     const first = ofRecipe.length > 1 ? ofRecipe.slice(-2) : (chats.length > 1 ? chats : this.models).slice(0, 2);
+    const chosen = kept.length ? kept : first;
     this.boxes = this.models.map((model) => {
-      const box = element("input", { type: "checkbox", value: model.name, checked: first.includes(model) });
+      const box = element("input", { type: "checkbox", value: model.name, checked: chosen.includes(model) });
       box.addEventListener("change", () => this.choose());
       return box;
     });
@@ -100,10 +121,19 @@ class Compare {
     return this.models.filter((_, place) => this.boxes[place].checked);
   }
 
+  names() {
+    return this.chosen().map((model) => model.name);
+  }
+
+  limitChoices() {
+    const isFull = this.chosen().length >= MOST;
+    this.boxes.forEach((box) => (box.disabled = !box.checked && isFull));
+  }
+
   async choose() {
     const models = this.chosen();
     this.stopper?.abort();
-    this.boxes.forEach((box) => (box.disabled = !box.checked && models.length >= MOST));
+    this.limitChoices();
     this.askButton.disabled = models.length < 2;
     this.arena.useModels();
     this.answers = new Map(models.map((model) => [model.name, element("div", { class: "message answer" })]));
@@ -191,8 +221,7 @@ class Compare {
   }
 
   offeredTools(model) {
-    const ticked = [...this.tools.querySelectorAll("input:checked")].map((box) => box.name);
-    return ticked.filter((name) => model.tools.includes(name));
+    return this.tickedTools().filter((name) => model.tools.includes(name));
   }
 
   async continue(model, sampling, signal, place) {

@@ -85,6 +85,7 @@ function checkMessage(message, place) {
     throw new Error(`Message ${place + 1} of the file ${what}.`);
   };
   if (!ROLES.includes(message?.role)) wrong("has no role that is known");
+  if (message.content === null && message.tool_calls) message.content = ""; // as OpenAI's API answers with a call
   if (typeof message.content !== "string") wrong("has no text");
   try {
     if (message.tool_calls && typeof callOf(message).input !== "string") wrong("has a call without an input");

@@ -47,7 +47,10 @@ export function showProblem(error) {
   const message = error instanceof Error ? error.message : String(error);
   place.replaceChildren(
     element("p", {}, message),
-    button("Dismiss", () => clearProblem()),
+    button("Dismiss", () => {
+      clearProblem();
+      keepFocus(document.getElementById("main"));
+    }),
   );
 }
 
@@ -57,11 +60,24 @@ export function clearProblem() {
 
 export async function copy(text) {
   try {
-    await navigator.clipboard.writeText(text);
+    await (navigator.clipboard ? navigator.clipboard.writeText(text) : copySelected(text));
     announce("Copied");
   } catch (error) {
     showProblem(new Error(`The browser does not allow copying: ${error.message}`));
   }
+}
+
+// Without https, browsers give the clipboard only to pages of this machine.
+function copySelected(text) {
+  const { activeElement } = document;
+  const input = element("textarea", { class: "unseen", "aria-hidden": "true" });
+  input.value = text;
+  document.body.append(input);
+  input.select();
+  const isCopied = document.execCommand("copy");
+  input.remove();
+  activeElement?.focus({ preventScroll: true });
+  if (!isCopied) throw new Error("the page is not served over https");
 }
 
 export function download(name, text) {

@@ -12,7 +12,6 @@ const SOURCES = {
   adversarial: "pairs that misled the reward model",
   fresh: "fresh answers of a model",
 };
-const MOST_TOKENS = 200; // of a fresh answer
 
 export function createView(app) {
   return new Rank(app).node;
@@ -30,6 +29,9 @@ class Rank {
     const options = Object.entries(SOURCES).map(([value, label]) => element("option", { value }, label));
     this.source = element("select", { name: "source", onchange: () => this.useSource() }, ...options);
     this.startButton = button("Start", () => this.start(), { class: "primary" });
+    this.labeller.input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !this.startButton.hidden && !this.startButton.disabled) this.start();
+    });
     this.fresh = this.freshFields();
     this.progress = element("p", { class: "soft" });
     this.pair = element("div");
@@ -56,8 +58,14 @@ class Rank {
   }
 
   freshFields() {
-    const chats = this.app.models.filter((model) => model.chat);
-    const model = element("select", { name: "policy" }, ...chats.map(({ id }) => element("option", { value: id }, id)));
+    const model = element("select", { name: "policy" });
+    const showModels = () => {
+      const names = this.app.models.filter(({ chat }) => chat).map(({ id }) => id);
+      const option = (id) => element("option", { value: id, selected: id === model.value }, id);
+      model.replaceChildren(...names.map(option));
+    };
+    this.app.addEventListener("models", showModels);
+    showModels();
     const question = element("textarea", { rows: 2, name: "question" });
     const node = element("div", {}, field("Model that answers", model), field("Question", question));
     return { node, model, question };
@@ -97,11 +105,13 @@ class Rank {
     const body = { labeller: this.labeller.read(), adversarial: this.isAdversarial(), ...(skip ? { skip } : {}) };
     const { pair, left, ranked } = await postJson("api/rank/next", body);
     if (source !== this.source.value) return; // another one was chosen meanwhile
-    this.progress.textContent = `${number(ranked)} ranked, ${number(left)} left.`;
+    const hasPairs = Boolean(pair || ranked);
+    this.progress.textContent = hasPairs ? `${number(ranked)} ranked, ${number(left)} left.` : "";
     this.startButton.hidden = true;
     if (!pair) {
-      this.pair.replaceChildren(element("p", {}, "You have ranked all pairs."));
-      announce("You have ranked all pairs.");
+      const text = hasPairs ? "You have ranked all pairs." : "There are no pairs to rank.";
+      this.pair.replaceChildren(element("p", {}, text));
+      announce(text);
       return;
     }
     const vote = (answer) => ({ vote: answer, pair: pair.pair, adversarial: this.isAdversarial() });
@@ -124,8 +134,7 @@ class Rank {
     const model = this.fresh.model.value;
     if (!model) throw new Error("No chat model is built.");
     announce("The model is answering twice.");
-    const body = { question, model, max_tokens: MOST_TOKENS };
-    const { comparison, first, second } = await postJson("api/rank/fresh", body);
+    const { comparison, first, second } = await postJson("api/rank/fresh", { question, model });
     const done = () => {
       this.pair.replaceChildren(element("p", { class: "soft" }, "The vote is stored. Ask the next question."));
       this.fresh.question.focus();

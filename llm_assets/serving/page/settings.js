@@ -6,17 +6,24 @@ const FIELDS = {
   temperature: { label: "Temperature", value: 0.7, min: 0, max: 2, step: 0.1 },
   top_p: { label: "Top p", value: 1, min: 0, max: 1, step: 0.05 },
   top_k: { label: "Top k (0: all)", value: 50, min: 0, max: 100000, step: 1 },
-  max_tokens: { label: "Maximum tokens", value: 200, min: 1, max: 4096, step: 1 },
+  max_tokens: { label: "Maximum tokens", value: 200, min: 1, step: 1 },
   seed: { label: "Seed (empty: random)", value: "", min: 0, max: 2 ** 52, step: 1 },
 };
 
-// A group of inputs with `read` and `write`; both speak in the fields of a request.
-export function samplingSettings(changes = {}) {
+// A group of inputs with `read` and `write`; both speak in the fields of a request. app: knows the server's limit.
+export function samplingSettings(app, changes = {}) {
   const inputs = {};
   const labels = Object.entries(FIELDS).map(([name, { label, value, min, max, step }]) => {
     inputs[name] = element("input", { type: "number", name, min, max, step, value: changes[name] ?? value });
     return field(label, inputs[name]);
   });
+  const limit = () => {
+    const { max_tokens: tokens } = inputs;
+    tokens.max = app.mostTokens;
+    tokens.value = Math.min(tokens.value, app.mostTokens);
+  };
+  app.addEventListener("models", limit);
+  limit();
   return {
     node: element("fieldset", { class: "settings" }, element("legend", {}, "Sampling"), ...labels),
     // Throws an error that names the field if a value is out of its range.

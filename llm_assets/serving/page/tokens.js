@@ -163,6 +163,7 @@ class Tokens {
       element("p", { class: "soft" }, `${this.name(encoding)}, id ${token.id}: ${text}.`),
       element("ol", { class: "merges" }, ...items),
     );
+    this.merges.scrollIntoView({ block: "nearest" }); // it is below the text on a narrow screen
     announce(`Merges of ${quoted(token)}: ${items.length}`);
   }
 }

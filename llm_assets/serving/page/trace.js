@@ -3,7 +3,7 @@
 import { followAddress } from "./address.js";
 import { getJson, postJson } from "./api.js";
 import { documentAddress } from "./data_documents.js";
-import { announce, button, clearProblem, element, field, number, percent, showProblem } from "./dom.js";
+import { announce, button, clearProblem, copy, element, field, number, percent, showProblem } from "./dom.js";
 import { NAMES, messageContent } from "./message.js";
 
 const PLACES = 10; // shown of each match
@@ -19,6 +19,7 @@ class Trace {
     this.answer = element("textarea", { name: "answer", rows: 4, placeholder: "Paste an answer" });
     this.results = element("textarea", { name: "results", rows: 2 });
     this.minimum = element("input", { type: "number", name: "minimum", min: 1, max: 1000, value: 6 });
+    this.unbuilt = element("section", { class: "panel", "aria-label": "Index to build", hidden: true });
     this.text = element("div");
     this.matches = element("div");
     this.node = element(
@@ -39,6 +40,7 @@ class Trace {
         button("Trace", () => this.trace(), { class: "primary" }),
         field("Shortest match, in tokens", this.minimum),
       ),
+      this.unbuilt,
       this.text,
       this.matches,
     );
@@ -70,13 +72,41 @@ class Trace {
       const trace = await postJson("api/trace", body);
       if (current === this.request) this.draw(trace);
     } catch (error) {
-      showProblem(error);
+      const command = error.code === "not_built" ? /run: (.*)$/.exec(error.message)?.[1] : null;
+      if (command) this.offerBuild(command);
+      else showProblem(error);
     }
+  }
+
+  // Says how to build the index, which a run of the whole pipeline leaves out.
+  offerBuild(command) {
+    const title = element("h2", { tabindex: "-1" }, "The index is not built yet");
+    this.text.replaceChildren();
+    this.matches.replaceChildren();
+    this.unbuilt.hidden = false;
+    this.unbuilt.replaceChildren(
+      title,
+      element(
+        "p",
+        {},
+        "A trace needs an index of the training data, which is built only on demand. Run this command where the " +
+          "server runs, and trace again:",
+      ),
+      element("pre", { class: "source" }, command),
+      element(
+        "div",
+        { class: "row" },
+        button("Copy command", () => copy(command)),
+        button("Trace again", () => this.trace(), { class: "primary" }),
+      ),
+    );
+    title.focus();
   }
 
   draw(trace) {
     const { spans, tokens, seconds } = trace;
     const text = `${number(tokens)} tokens, ${number(spans.length)} matches, ${number(seconds, 2)} s`;
+    this.unbuilt.hidden = true;
     const items = spans.map((span, place) => element("li", { id: `match-${place}`, tabindex: "-1" }, ...match(span)));
     this.text.replaceChildren(
       element("h2", {}, "The answer"),
