@@ -28,7 +28,7 @@ from .transformer import Transformer
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")  # which differ in what they have on queries and keys only
 THREAD_BYTES = 1 << 21  # of keys and values that are worth a thread, which takes 30 µs to begin
-UNNORMALISED = np.zeros(0, np.float32)
+UNNORMALISED = np.zeros((2, 0), np.float32)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -46,11 +46,11 @@ def normalise(x, weight, epsilon, out):  # type: ignore[no-untyped-def]
 
 
 @vectorised
-def turn(projected, query_norm, key_norm, epsilon, cosines, sines, positions, kv_heads):  # type: ignore[no-untyped-def]
+def turn(projected, norms, epsilon, cosines, sines, positions, kv_heads):  # type: ignore[no-untyped-def]
     """Normalise the heads of queries and keys, if there are weights for it, and turn them by their positions' angles.
 
-    projected: (N, (H + 2 K) x F), queries, keys and values of N tokens, changed in place. query_norm, key_norm: (F,) or
-    empty. cosines, sines: (context, F). positions: (N,).
+    projected: (N, (H + 2 K) x F), queries, keys and values of N tokens, changed in place. norms: (2, F), weights for
+    queries and for keys, or (2, 0). cosines, sines: (context, F). positions: (N,).
     """
     size = cosines.shape[1]
     half, heads = size // 2, projected.shape[1] // size - 2 * kv_heads
@@ -58,7 +58,7 @@ def turn(projected, query_norm, key_norm, epsilon, cosines, sines, positions, kv
         cosine, sine = cosines[positions[row]], sines[positions[row]]
         for number in range(heads + kv_heads):
             head = projected[row, number * size : (number + 1) * size]
-            weight = query_norm if number < heads else key_norm
+            weight = norms[0] if number < heads else norms[1]
             if len(weight):
                 squares = np.float32(0)
                 for i in range(size):
@@ -140,8 +140,7 @@ class MergedLayer(NamedTuple):
     attention_norm: Array
     projection: Tensor
     bias: Tensor | None
-    query_norm: Array
-    key_norm: Array
+    head_norms: Array
     output: Tensor
     feed_forward_norm: Array
     gate_and_up: Tensor
@@ -151,14 +150,15 @@ class MergedLayer(NamedTuple):
     def of(cls, layer: Any) -> MergedLayer:
         attention, feed_forward = layer.self_attn, layer.mlp
         projection, bias = merged(attention.q_proj, attention.k_proj, attention.v_proj)
-        has_norm = attention.normalised is not None
+        norms = UNNORMALISED
+        if attention.normalised is not None:
+            norms = torch.stack([attention.q_norm.weight.detach(), attention.k_norm.weight.detach()]).numpy()
         return cls(
             attention=attention,
             attention_norm=layer.input_layernorm.weight.detach().numpy(),
             projection=projection,
             bias=bias,
-            query_norm=attention.q_norm.weight.detach().numpy() if has_norm else UNNORMALISED,
-            key_norm=attention.k_norm.weight.detach().numpy() if has_norm else UNNORMALISED,
+            head_norms=norms,
             output=merged(attention.o_proj)[0],
             feed_forward_norm=layer.post_attention_layernorm.weight.detach().numpy(),
             gate_and_up=merged(feed_forward.gate_proj, feed_forward.up_proj)[0],
@@ -203,7 +203,7 @@ class CpuDecoding:
                 torch.mm(normed, layer.projection, out=projected)
             else:
                 torch.addmm(layer.bias, normed, layer.projection, out=projected)
-            turn(projected_array, layer.query_norm, layer.key_norm, epsilon, *self.tables, places, shape.kv_heads)
+            turn(projected_array, layer.head_norms, epsilon, *self.tables, places, shape.kv_heads)
             if parts:
                 keys, values = cache.keys[layer.attention.layer].numpy(), cache.values[layer.attention.layer].numpy()
                 self._attend_from_last(parts, projected_array, places, keys, values, attended.numpy())

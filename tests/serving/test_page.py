@@ -188,7 +188,7 @@ def test_a_saved_conversation_is_opened_again_and_can_be_trained_on(view, monkey
         value["messages"][2]["content"] = None  # OpenAI's API answers so with a call
         path.write_text(json.dumps(value))
         page.get_by_label("Conversation to open").set_input_files(path)
-        page.get_by_role("alert").get_by_text("The file’s model gone is not here; base goes on").wait_for()
+        page.get_by_role("alert").get_by_text("The file’s model gone is not here: continue it with base").wait_for()
         assert texts(page)[1] == "Calls python:\n\n2+3"
         path.write_text('{"messages": [{"role": "root", "content": "a"}]}')
         page.get_by_label("Conversation to open").set_input_files(path)

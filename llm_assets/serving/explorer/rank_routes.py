@@ -57,8 +57,8 @@ def add_rank(router: APIRouter, reader: Reader, service: Service, answer: ChatAn
         model = await reader.run(partial(contestant, reader, service.checkpoints, body.model))
         choices = min(2, service.limits.sequences)  # of one request
         sampling = {"n": choices, "temperature": body.temperature}
-        asked = chat_request(body.question, service.limits, body.max_tokens, model=model.name, **sampling)
-        answers = [await answer(request, asked) for _ in range(2 // choices)]
+        chat = chat_request(body.question, service.limits, body.max_tokens, model=model.name, **sampling)
+        answers = [await answer(request, chat) for _ in range(2 // choices)]
         texts = [text for body_of_answer in answers for text in texts_of(body_of_answer)]
         comparison = comparison_of(body.question, texts, (model, model))
         return ComparisonBody.of(opened.add(comparison), comparison)

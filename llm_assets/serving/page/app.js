@@ -93,7 +93,7 @@ async function showView() {
   if (main.firstElementChild !== created[name]) main.replaceChildren(created[name]);
 }
 
-// What stands in place of a view that uses a model, as long as there is none.
+// What is shown for a view that uses a model, as long as there is none.
 function withoutModel(title) {
   const again = button("Look again", async () => {
     await loadModels();

@@ -326,7 +326,7 @@ class Chat {
       const isHere = this.app.choose(model);
       this.restart(messages);
       if (model && !isHere) {
-        showProblem(new Error(`The file’s model ${model} is not here; ${this.app.model.id} goes on with it.`));
+        showProblem(new Error(`The file’s model ${model} is not here: continue it with ${this.app.model.id}.`));
       }
       this.sampling.write(settings);
       if (Array.isArray(settings.tools)) {
