@@ -157,9 +157,9 @@ class Checkpoints:
 
     def _recent(self, name: str) -> Artifact | str | None:
         """What `_look_up` returned for a name a moment ago; it is read without waiting for lookups of other names."""
-        since, found = self._remembered.get(name, (0.0, None))
-        seconds = MISSING_SECONDS if isinstance(found, str) else REMEMBERED_SECONDS
-        return found if time.monotonic() - since < seconds else None
+        since, artifact = self._remembered.get(name, (0.0, None))
+        seconds = MISSING_SECONDS if isinstance(artifact, str) else REMEMBERED_SECONDS
+        return artifact if time.monotonic() - since < seconds else None
 
     def _look_up(self, name: str) -> Artifact | str:
         """The checkpoint of a name in the store, or a message why there is none."""
@@ -167,21 +167,21 @@ class Checkpoints:
         if self.workspace is None:
             return unknown
         with self._lock:
-            found = self._recent(name)  # another thread may have looked it up meanwhile
-            if found is not None:
-                return found
+            artifact = self._recent(name)  # another thread may have looked it up meanwhile
+            if artifact is not None:
+                return artifact
             is_stale = False
             try:
-                found, is_stale = find_served_checkpoint(name, self.workspace, self._language_models)
+                artifact, is_stale = find_served_checkpoint(name, self.workspace, self._language_models)
             except ModelError:
                 return unknown  # not remembered: anyone can make up names, and looking for them takes no time
             except RESOLUTION_ERRORS as error:
-                found = str(error)
+                artifact = str(error)
             if len(self._remembered) > 256:
                 self._remembered.clear()
-            self._remembered[name] = time.monotonic(), found
+            self._remembered[name] = time.monotonic(), artifact
             (self._stale.add if is_stale else self._stale.discard)(name)
-            return found
+            return artifact
 
     def _language_models(self) -> list[Artifact]:
         """Those of the store, which may have been listed a moment ago."""
