@@ -46,16 +46,16 @@ def normalise(x, weight, epsilon, out):  # type: ignore[no-untyped-def]
 
 
 @vectorised
-def turn(projected, norms, epsilon, cosines, sines, positions, kv_heads):  # type: ignore[no-untyped-def]
+def turn(projected, norms, epsilon, tables, positions, kv_heads):  # type: ignore[no-untyped-def]
     """Normalise the heads of queries and keys, if there are weights for it, and turn them by their positions' angles.
 
     projected: (N, (H + 2 K) x F), queries, keys and values of N tokens, changed in place. norms: (2, F), weights for
-    queries and for keys, or (2, 0). cosines, sines: (context, F). positions: (N,).
+    queries and for keys, or (2, 0). tables: (2, context, F), cosines and sines. positions: (N,).
     """
-    size = cosines.shape[1]
+    size = tables.shape[2]
     half, heads = size // 2, projected.shape[1] // size - 2 * kv_heads
     for row in range(len(projected)):
-        cosine, sine = cosines[positions[row]], sines[positions[row]]
+        cosine, sine = tables[0, positions[row]], tables[1, positions[row]]
         for number in range(heads + kv_heads):
             head = projected[row, number * size : (number + 1) * size]
             weight = norms[0] if number < heads else norms[1]
@@ -174,7 +174,7 @@ class CpuDecoding:
         self.layers = [MergedLayer.of(layer) for layer in model.layers()]
         body: Any = model.body
         self.norm = body.norm.weight.detach().numpy()
-        self.tables = body.cosines.numpy(), body.sines.numpy()
+        self.tables = torch.stack([body.cosines, body.sines]).numpy()
         self.threads = ThreadPoolExecutor(max(1, torch.get_num_threads()), "attention")
 
     @staticmethod
@@ -203,7 +203,7 @@ class CpuDecoding:
                 torch.mm(normed, layer.projection, out=projected)
             else:
                 torch.addmm(layer.bias, normed, layer.projection, out=projected)
-            turn(projected_array, layer.head_norms, epsilon, *self.tables, places, shape.kv_heads)
+            turn(projected_array, layer.head_norms, epsilon, self.tables, places, shape.kv_heads)
             if parts:
                 keys, values = cache.keys[layer.attention.layer].numpy(), cache.values[layer.attention.layer].numpy()
                 self._attend_from_last(parts, projected_array, places, keys, values, attended.numpy())

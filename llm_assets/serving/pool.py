@@ -145,7 +145,7 @@ class ModelPool:
         try:
             model, encoding = load_checkpoint(folder, self.device)
         except (ModelError, TokenizerError, OSError) as error:
-            LOG.warning("%s is asked for, and cannot be loaded: %s", folder, error)  # no paths go to clients
+            LOG.warning("%s is asked for, and cannot be loaded: %s", folder, error)  # answers name no folders
             message = "the checkpoint is not a language model, or is damaged; the server's log says why"
             raise ApiError(404, message, "model_not_found", "model") from error
         engine = Engine(model, encoding, is_final=True)
