@@ -195,9 +195,13 @@ class CpuDecoding:
         projected = torch.empty(len(x), (shape.heads + 2 * shape.kv_heads) * shape.head_dim)
         gate_and_up = torch.empty(len(x), 2 * shape.hidden)
         gate, up = gate_and_up.chunk(2, dim=1)
-        x_array, normed_array, projected_array = x.numpy(), normed.numpy(), projected.numpy()  # the same memory
+        # The same memory, for the compiled functions.
+        x_array, normed_array, projected_array, attended_array = (
+            tensor.numpy() for tensor in (x, normed, projected, attended)
+        )
+        keys, values = cache.keys.numpy(), cache.values.numpy()
         parts = self._parts(len(tokens), cache) if tokens.shape[1] == 1 else []
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
             normalise(x_array, layer.attention_norm, epsilon, normed_array)
             if layer.bias is None:
                 torch.mm(normed, layer.projection, out=projected)
@@ -205,8 +209,7 @@ class CpuDecoding:
                 torch.addmm(layer.bias, normed, layer.projection, out=projected)
             turn(projected_array, layer.head_norms, epsilon, self.tables, places, shape.kv_heads)
             if parts:
-                keys, values = cache.keys[layer.attention.layer].numpy(), cache.values[layer.attention.layer].numpy()
-                self._attend_from_last(parts, projected_array, places, keys, values, attended.numpy())
+                self._attend_from_last(parts, projected_array, places, keys[number], values[number], attended_array)
             else:
                 heads = projected.view(*tokens.shape, -1, shape.head_dim).transpose(1, 2)
                 queries, keys_and_values = heads[:, : shape.heads], heads[:, shape.heads :].chunk(2, dim=1)

@@ -229,7 +229,7 @@ class Decoder:
         for place, row in enumerate(self.rows):
             sampling = row.sampling
             places_of.setdefault((sampling.temperature, sampling.top_k, sampling.top_p), []).append(place)
-        draws = torch.tensor([row.draw for row in self.rows], dtype=torch.float64)
+        draws = torch.from_numpy(np.array([row.draw for row in self.rows], np.float64))
         if len(places_of) == 1:
             chosen = choose(self.logits, self.rows[0].sampling, draws)
         else:

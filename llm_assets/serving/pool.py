@@ -82,7 +82,7 @@ class ModelPool:
         self.models: OrderedDict[Path, LoadedModel] = OrderedDict()
         self._loading: dict[Path, tuple[int, Future[LoadedModel]]] = {}  # with the bytes of their weights
         self._failed: dict[Path, BaseException] = {}  # why the last one of a folder could not be loaded
-        self._loader = ThreadPoolExecutor(1, "loader")
+        self._loader = ThreadPoolExecutor(1, "loader", _compute_alone)
 
     def close(self) -> None:
         """Load no more models."""
@@ -151,6 +151,16 @@ class ModelPool:
         engine = Engine(model, encoding, is_final=True)
         decoder, calls = Decoder(engine.cached, encoding), CallReader(encoding)
         return LoadedModel(folder, engine, is_chat_model(folder), version[1], version, decoder, calls)
+
+
+def _compute_alone() -> None:
+    """Let this thread compute without others.
+
+    With more of them than cores, OpenMP lets none wait actively, and a step that is divided takes three times as long.
+    """
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _version(folder: Path) -> tuple[int, int]:

@@ -51,6 +51,7 @@ class Worker:
         self._lock = threading.Lock()
         self._accepted = 0
         self._numbers = itertools.count()
+        self._threads = 0  # with which this one computes
         self._end = ""  # why no more requests are accepted
 
     def start(self) -> None:
@@ -116,7 +117,7 @@ class Worker:
         self._read()
         for model in list(self.pool.models.values()):
             if not model.decoder.is_done:
-                share_cores(model.size, len(model.decoder.rows))
+                self._share_cores(model, len(model.decoder.rows))
                 self._step(model)
             elif model.decoder.rows:  # the memory of keys and values of sequences that have ended
                 model.reset()
@@ -220,7 +221,7 @@ class Worker:
 
     def _echo(self, group: list[Generation]) -> None:
         """Deliver a prompt that is to be given back, to each of its choices. Raises ApiError."""
-        share_cores(group[0].model.size, len(group[0].prompt.tokens))
+        self._share_cores(group[0].model, len(group[0].prompt.tokens))
         piece = group[0].echo()
         if piece is not None:
             for generation in group:
@@ -237,7 +238,7 @@ class Worker:
         model = sampled[0].model
         if not self._read_chosen(model):
             return
-        share_cores(model.size, sum(len(generation.tokens()) for generation in sampled))
+        self._share_cores(model, sum(len(generation.tokens()) for generation in sampled))
         try:
             with model.engine.inference():
                 model.decoder.add(
@@ -252,6 +253,15 @@ class Worker:
         for generation, is_finite in zip(sampled, are_finite, strict=True):
             if not is_finite and generation.job in self._jobs:
                 self._fail(generation.job, diverged())
+
+    def _share_cores(self, model: LoadedModel, tokens: int) -> None:
+        """Let this thread compute with as many others as are worth it, unless the environment says with how many."""
+        import torch
+
+        threads = worthwhile_threads(model.size, tokens)
+        if threads != self._threads and not os.environ.get("OMP_NUM_THREADS"):
+            torch.set_num_threads(threads)
+            self._threads = threads
 
     def _read_chosen(self, model: LoadedModel) -> bool:
         """Read the last step's tokens of the batch; if that fails, so does all that is in it."""
@@ -385,19 +395,13 @@ class Worker:
             model.reset()
 
 
-def share_cores(size: int, tokens: int) -> None:
-    """Let this thread compute with all cores if there is work for them, unless the environment says with how many.
+def worthwhile_threads(size: int, tokens: int) -> int:
+    """How many threads to compute with.
 
     size: bytes of a model's weights. tokens: that are read together; so many as TOKENS_PER_READING take as long as
     reading the weights. Short products are slower divided: the event loop and the clients need a core as well.
     """
-    import torch
-
-    if not os.environ.get("OMP_NUM_THREADS"):
-        work = size * max(1, tokens / TOKENS_PER_READING)
-        threads = cores() if work >= DIVIDED_BYTES else 1
-        if threads != torch.get_num_threads():
-            torch.set_num_threads(threads)
+    return cores() if size * max(1, tokens / TOKENS_PER_READING) >= DIVIDED_BYTES else 1
 
 
 def client_gone() -> ApiError:
