@@ -100,7 +100,7 @@ class Tokens {
 
   table(bytes, encodings) {
     const most = Math.max(1, ...encodings.map(({ tokens }) => tokens.length));
-    const numbers = ["Byte-pair tokens", "Tokens", "Bytes per token"];
+    const numbers = ["Byte-pair tokens", "Bytes per token", "Tokens"];
     const columns = [
       { title: "Tokenizer", heads: true, breakable: true },
       ...numbers.map((title) => ({ title, numeric: true })),
@@ -109,7 +109,7 @@ class Tokens {
     const rows = encodings.map((encoding) => {
       const count = encoding.tokens.length;
       const density = count ? number(bytes / count, 2) : "–";
-      return [this.name(encoding), number(encoding.vocabulary), number(count), density, bar(count / most)];
+      return [this.name(encoding), number(encoding.vocabulary), density, number(count), bar(count / most)];
     });
     return table("Tokenizers", columns, rows);
   }
