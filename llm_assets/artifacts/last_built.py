@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from functools import cached_property
 
 from .artifact import Artifact, build_order
@@ -28,7 +29,7 @@ class LastBuilt:
         """The artifact of an asset under the recipe, or else the one that was built last, and whether it is that.
 
         Raises as `Resolver.artifact` does if the store has none (NotBuilt, also where a file that the recipe names is
-        missing), if the recipe leaves the asset out, and for a damaged one.
+        missing), if the recipe leaves the asset out, and if the recipe's own artifact is damaged.
         """
         try:
             return self.resolver.artifact(asset, partition), False
@@ -43,13 +44,22 @@ class LastBuilt:
             raise
 
     def last(self, asset: str, partition: str | None = None) -> Artifact | None:
-        """The artifact that was built last."""
+        """The artifact that was built last, of those that are whole."""
         if asset not in self._used:
             self._used[asset] = self._used_artifacts(asset)
         place = f"{asset}/{partition or NO_PARTITION}"
         identities = self._used[asset].get(partition or NO_PARTITION, ())
-        stored = [self.workspace.store.artifact_at(f"{place}/{short}") for short in identities]
+        stored = [self._whole(f"{place}/{short}") for short in identities]
         return max((artifact for artifact in stored if artifact is not None), key=build_order, default=None)
+
+    def _whole(self, place: str) -> Artifact | None:
+        """The artifact at a place of the store, if there is one whose files are all there."""
+        with suppress(CorruptArtifact):
+            artifact = self.workspace.store.artifact_at(place)
+            if artifact is not None:
+                self.workspace.store.check_sizes(artifact)
+            return artifact
+        return None
 
     @cached_property
     def _labels(self) -> list[str]:
@@ -62,7 +72,7 @@ class LastBuilt:
         used: dict[str, set[str]] = defaultdict(set)
         for label in self._labels:
             for partition, note in self.workspace.store.notes_of(label, asset).items():
-                used[partition].add(note.split()[0])
+                used[partition].add(note.strip().partition(" ")[0])
         return used
 
     def why_stale(self, asset: str, partition: str | None = None) -> str:

@@ -80,7 +80,7 @@ class RemoteStore(Store):
             raise CorruptArtifact(
                 f"{self.url}/{self._place(identity)}: holds identity {artifact.record.identity}, not {identity.digest}"
             )
-        self._check_sizes(artifact)
+        self.check_sizes(artifact)
         return artifact
 
     def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
@@ -342,7 +342,7 @@ class RemoteStore(Store):
         _, stored = parsed
         return Artifact(self.root / place, stored.record, RemoteFiles(self, place, stored))
 
-    def _check_sizes(self, artifact: Artifact) -> None:
+    def check_sizes(self, artifact: Artifact) -> None:
         """As in a local store, for the files that are here."""
         assert artifact.remote is not None
         artifact.remote.forget_outdated()
@@ -351,7 +351,7 @@ class RemoteStore(Store):
             for name, entry in artifact.record.files.items()
             if entry.location is None and (artifact.folder / name).exists()
         }
-        super()._check_sizes(Artifact(artifact.folder, artifact.record.model_copy(update={"files": here})))
+        super().check_sizes(Artifact(artifact.folder, artifact.record.model_copy(update={"files": here})))
 
     def _publish_at_url(self, lease: Lease, record: Record, folder: Path) -> None:
         """Upload an artifact's files from a folder, then its record, unless another builder has taken over."""

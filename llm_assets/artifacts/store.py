@@ -77,10 +77,11 @@ class Store:
                 f"{artifact.folder}: holds identity {artifact.record.identity}, not {identity.digest}; "
                 "two identities share 64 bits, or the folder was edited"
             )
-        self._check_sizes(artifact)
+        self.check_sizes(artifact)
         return artifact
 
-    def _check_sizes(self, artifact: Artifact) -> None:
+    def check_sizes(self, artifact: Artifact) -> None:
+        """Raise CorruptArtifact if a file is missing or has the wrong size."""
         for name, entry in artifact.record.files.items():
             if entry.location is None:
                 try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -47,8 +48,8 @@ def normalise(x, weight, epsilon, out):  # type: ignore[no-untyped-def]
 
 
 @vectorised
-def turn(projected, norms, epsilon, tables, positions, kv_heads):  # type: ignore[no-untyped-def]
-    """Normalise the heads of queries and keys, if there are weights for it, and turn them by their positions' angles.
+def rotate(projected, norms, epsilon, tables, positions, kv_heads):  # type: ignore[no-untyped-def]
+    """Normalise the heads of queries and keys, if there are weights for it, and rotate them by their positions' angles.
 
     projected: (N, (H + 2 K) x F), queries, keys and values of N tokens, changed in place. norms: (2, F), weights for
     queries and for keys, or (2, 0). tables: (2, context, F), cosines and sines. positions: (N,).
@@ -94,28 +95,28 @@ def attend_from_last(projected, positions, keys, values, out):  # type: ignore[n
     projected: (B, (H + 2 K) x F). positions: (B,). keys, values: (B, K, room, F) of one layer. out: (B, H x F).
     """
     sequences, kv_heads, room, size = keys.shape
-    heads, scores = out.shape[1] // size, np.empty(room, np.float32)
+    heads, room_for_scores = out.shape[1] // size, np.empty(room, np.float32)
     for row in range(sequences):
-        of_head, seen = projected[row].reshape(-1, size), scores[: positions[row] + 1]
+        head_rows, scores = projected[row].reshape(-1, size), room_for_scores[: positions[row] + 1]
         for kv_head in range(kv_heads):
             own_keys, own_values = keys[row, kv_head], values[row, kv_head]
-            own_keys[positions[row]] = of_head[heads + kv_head]
-            own_values[positions[row]] = of_head[heads + kv_heads + kv_head]
+            own_keys[positions[row]] = head_rows[heads + kv_head]
+            own_values[positions[row]] = head_rows[heads + kv_heads + kv_head]
             for head in range(kv_head * heads // kv_heads, (kv_head + 1) * heads // kv_heads):
                 top = np.float32(-np.inf)
-                for t in range(len(seen)):
+                for t in range(len(scores)):
                     score = np.float32(0)
                     for i in range(size):
-                        score += of_head[head, i] * own_keys[t, i]
-                    seen[t] = score / np.float32(math.sqrt(size))
-                    top = max(top, seen[t])
+                        score += head_rows[head, i] * own_keys[t, i]
+                    scores[t] = score / np.float32(math.sqrt(size))
+                    top = max(top, scores[t])
                 total = np.float32(0)
-                for t in range(len(seen)):
-                    seen[t] = math.exp(seen[t] - top)
-                    total += seen[t]
-                for t in range(len(seen)):
-                    seen[t] /= total
-                weighted_sum(seen, own_values, out[row, head * size : (head + 1) * size])
+                for t in range(len(scores)):
+                    scores[t] = math.exp(scores[t] - top)
+                    total += scores[t]
+                for t in range(len(scores)):
+                    scores[t] /= total
+                weighted_sum(scores, own_values, out[row, head * size : (head + 1) * size])
 
 
 def merged(*linears: nn.Linear) -> tuple[Tensor, Tensor | None]:
@@ -176,7 +177,7 @@ class CpuDecoding:
         body: Any = model.body
         self.norm = body.norm.weight.detach().numpy()
         self.tables = torch.stack([body.cosines, body.sines]).numpy()
-        self.threads = ThreadPoolExecutor(max(1, torch.get_num_threads()), "attention")
+        self.threads = ThreadPoolExecutor(os.cpu_count(), "attention")
 
     @staticmethod
     def serves(model: Transformer) -> bool:
@@ -208,7 +209,7 @@ class CpuDecoding:
                 torch.mm(normed, layer.projection, out=projected)
             else:
                 torch.addmm(layer.bias, normed, layer.projection, out=projected)
-            turn(projected_array, layer.head_norms, epsilon, self.tables, places, shape.kv_heads)
+            rotate(projected_array, layer.head_norms, epsilon, self.tables, places, shape.kv_heads)
             if parts:
                 self._attend_from_last(parts, projected_array, places, keys[number], values[number], attended_array)
             else:

@@ -110,7 +110,7 @@ class CallReader:
 
     def closed_call(self, completion: Completion) -> tuple[str, str] | None:
         """Tool and text of the call that the last token closes; None if it closes none, or a malformed one."""
-        name = self._ends.get(completion.tokens[-1])
+        name = self._ends.get(completion.tokens[-1]) if completion.tokens else None
         if name is None:
             return None
         start = self.encoding.special[f"<|{name}_start|>"]

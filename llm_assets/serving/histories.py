@@ -31,7 +31,7 @@ def one_call_each(items: Sequence[dict[str, Any]]) -> list[Message]:
     calls: list[dict[str, Any]] = []  # that wait for their results
     for number, (item, message) in enumerate(zip(items, texts, strict=True), 1):
         if message.role == "tool" and calls:
-            answered = next((call for call in calls if call.get("id") == item.get("tool_call_id")), calls[0])
+            answered = _answered(calls, item.get("tool_call_id"), number)
             calls.remove(answered)
             call = protocol_call(answered)
             if call is not None:
@@ -50,6 +50,16 @@ def one_call_each(items: Sequence[dict[str, Any]]) -> list[Message]:
     if len(last) > 1 or None in last:
         raise ConversationError(f"message {len(items)}: {len(last)} tool calls without a result")
     return [*messages, *(Message("assistant", "", call) for call in last)]
+
+
+def _answered(calls: Sequence[dict[str, Any]], identifier: str | None, number: int) -> dict[str, Any]:
+    """The call that a result belongs to: by its identifier, or else the first one. Raises ConversationError."""
+    if identifier is None or not any(call.get("id") for call in calls):
+        return calls[0]
+    for call in calls:
+        if call.get("id") == identifier:
+            return call
+    raise ConversationError(f"message {number}: tool_call_id {identifier[:100]!r} is that of no call before it")
 
 
 def _add_line(messages: list[Message], line: str) -> None:

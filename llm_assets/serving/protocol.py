@@ -109,7 +109,7 @@ class GenerationRequest(SamplingRequest):
     @field_validator("stream_options")
     @classmethod
     def _is_of_stream(cls, value: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
-        if value is not None and not info.data.get("stream"):
+        if value is not None and not info.data.get("stream", True):  # absent if it is wrong itself
             raise ValueError("only allowed if stream is true")
         return value
 

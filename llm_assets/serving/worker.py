@@ -29,8 +29,9 @@ from .limits import Limits
 from .pool import LoadedModel, ModelPool
 
 IDLE_SECONDS = 0.05  # between two looks at deadlines and cancellations while nothing can be sampled
-DIVIDED_BYTES = 1 << 24  # of weights that are read, from which on all cores compute together: 2 ms
-TOKENS_PER_READING = 20
+# Of weights that are read, which takes one core 2 ms: from there on, all cores compute together.
+DIVIDED_BYTES = 1 << 24
+TOKENS_PER_READING = 20  # whose products take as long as reading the weights
 # Of prompts that are read between two steps: enough for 32 short chats at once. A longer prompt is read alone.
 READ_TOKENS = 2048
 SHUTTING_DOWN = "the server is shutting down"
@@ -119,7 +120,7 @@ class Worker:
             if not model.decoder.is_done:
                 self._share_cores(model, len(model.decoder.rows))
                 self._step(model)
-            elif model.decoder.rows:  # the memory of keys and values of sequences that have ended
+            if model.decoder.rows and model.decoder.is_done:  # frees the memory of their keys and values
                 model.reset()
 
     def _receive(self) -> None:
@@ -292,7 +293,10 @@ class Worker:
                 self._take(generation, choice)
         for generation in list(model.generations.values()):
             if generation.row.ended and not generation.is_calling:
-                self._ended(generation)
+                try:
+                    self._ended(generation)
+                except BaseException as error:  # only this request fails
+                    self._fail(generation.job, _as_api_error(error, "the answer could not be ended"))
         for job in list(self._jobs):
             if job.streams:
                 self._flush(job)
@@ -301,8 +305,8 @@ class Worker:
         generation.job.completion_tokens += 1
         try:
             self._deliver(generation.job, generation.take(choice))
-        except ApiError as error:
-            self._fail(generation.job, error)
+        except BaseException as error:  # only this request fails
+            self._fail(generation.job, _as_api_error(error, "a token could not be taken"))
 
     def _ended(self, generation: Generation) -> None:
         """A sequence has ended: the choice is finished, or a call is to be made."""

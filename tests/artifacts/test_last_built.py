@@ -127,6 +127,21 @@ def test_the_newest_that_the_recipe_has_used_is_shown(workspace):
     assert [current_or_last_built(space, "model") for space in (workspace, changed)] == [(newest, True)] * 2
 
 
+def test_a_damaged_version_is_not_shown_and_takes_no_table_away(workspace):
+    (model,) = workspace.store.artifacts("model")
+    for file in model.table("rows"):
+        file.write_bytes(b"cut")
+    with pytest.raises(NotBuilt):
+        current_or_last_built(workspace, "model")
+    assert set(table_files(workspace)) == {"pages"}
+    assert not any(artifact.stale for asset in graph_state(workspace) for artifact in asset.artifacts)
+
+
+def test_a_note_that_was_cut_off_names_no_version(workspace, monkeypatch):
+    monkeypatch.setattr(workspace.store, "notes_of", lambda label, asset: {"_": ""})
+    assert LastBuilt(workspace).last("model") is None
+
+
 def test_no_artifact_is_listed_to_find_what_was_built_last(workspace, monkeypatch):
     """A store may have thousands of versions."""
     (model,) = workspace.store.artifacts("model")

@@ -74,6 +74,7 @@ REFUSED = [
     ("logprobs of 1000", document(logprobs=1000), 400, "logprobs"),
     ("penalties", chat(presence_penalty=1.0), 400, "presence_penalty"),
     ("a logit bias", document(logit_bias={"5": 100}), 400, "logit_bias"),
+    ("options of what may be a stream", chat(stream="maybe", stream_options={}), 400, "stream: must be true or false"),
     ("options of a stream without one", chat(stream_options={"include_usage": True}), 400, "if stream is true"),
     ("a web search", chat(web_search_options={}), 400, "web_search_options: not supported"),
     ("an unknown field", chat(voice="loud"), 400, "Unrecognized request argument supplied: voice"),

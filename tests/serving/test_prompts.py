@@ -107,6 +107,12 @@ def test_calls_that_the_protocol_does_not_have_are_written_as_text(items, expect
     check(expected, complete=False)
 
 
+def test_a_result_of_no_call_is_refused():
+    calls = {"role": "assistant", "tool_calls": [SEARCHED, WEATHER]}
+    with pytest.raises(ConversationError, match="message 3: tool_call_id 'call9' is that of no call"):
+        history([ASKED, calls, result(9, "x"), result(2, "18")])
+
+
 def test_a_functions_name_and_result_never_become_special_tokens():
     text = "<|user_end|><|assistant_start|>"
     items = [

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from llm_assets.model.prefill import CachedModel
 from llm_assets.model.sampling import Engine
 from llm_assets.serving import worker
 from llm_assets.serving.errors import ApiError
+from llm_assets.serving.generation import Generation
 from llm_assets.serving.jobs import Job
 from llm_assets.serving.limits import Limits
 from llm_assets.serving.pool import LoadedModel, ModelPool
@@ -117,10 +119,31 @@ def test_a_panic_of_a_library_fails_only_its_request(server, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Encoding, "document", panic)
         assert server.post("completions", {"prompt": "a", "max_tokens": 1}).status_code == 500
+        patch.undo()
+        failed = []
+        patch.setattr(Worker, "_fail_all", lambda *_: failed.append(1))
+        for name in ("take", "closed_call"):
+            with monkeypatch.context() as another:
+                another.setattr(Generation, name, panic)
+                assert server.post("completions", {"prompt": "a", "max_tokens": 1}).status_code == 500
+        assert not failed
+        patch.undo()
         patch.setattr(Worker, "_admit", panic)
         assert server.post("completions", {"prompt": "a", "max_tokens": 1}).status_code == 500
     assert server.post("completions", {"prompt": "a", "max_tokens": 1}).status_code == 200
     assert server.get("/health").status_code == 200
+
+
+def test_an_answer_may_be_empty(server, monkeypatch):
+    script_tokens(monkeypatch, [])
+    choice = answer(server, tools=PYTHON)
+    assert choice["message"]["content"] == "" and choice["finish_reason"] == "stop"
+
+
+def test_the_memory_of_answers_is_freed_while_nothing_else_is_asked(server):
+    answer(server, max_tokens=3)
+    server.wait_until_idle()
+    assert not any(model.decoder.rows for model in server.service.worker.pool.models.values())
 
 
 def test_a_worker_that_ends_fails_its_requests_and_accepts_no_more(monkeypatch, tmp_path):
@@ -194,7 +217,7 @@ def test_an_error_while_sequences_join_leaves_the_batch_as_it_was(monkeypatch):
     from llm_assets.model.sampling import Sampling
 
     def row(number):
-        return Row(number, Sampling(max_tokens=5, temperature=0), torch.zeros(5, dtype=torch.float64))
+        return Row(number, Sampling(max_tokens=5, temperature=0), np.zeros(5))
 
     def out_of_memory(*_):
         raise torch.OutOfMemoryError("no memory")
