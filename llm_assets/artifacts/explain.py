@@ -55,6 +55,10 @@ class Explanation:
             reasons.append(self._left_out())
         return f"{'would build' if self.state == 'build' else 'may build'}: {'; '.join(reasons)}"
 
+    def why_stale(self) -> str:
+        """A sentence for those who see the version that was last built in place of this one."""
+        return f"{self.key} is stale, and shown as it was last built ({self.text()})"
+
     def _cached_text(self) -> str:
         parts = [f"cached {self.identity}"]
         if self.unbuilt_crawls:

@@ -18,8 +18,8 @@ WORST: tuple[State, ...] = ("unknown", "build", "depends", "cached", "left_out")
 class ArtifactState:
     """An artifact under the recipe. state, drifted, waits_for: see `Explanation`; reason: its text.
 
-    identity: of the artifact in the store, whose views and rows these are; None if there is none. stale: it is the one
-    that was built last, and not what the recipe asks for now. finished_at: UTC, ISO 8601.
+    identity: of the artifact in the store, whose views and rows these are; None if there is none. stale: a sentence
+    that says why it is not what the recipe asks for now, but was built last; else empty. finished_at: UTC, ISO 8601.
     """
 
     key: str
@@ -27,7 +27,7 @@ class ArtifactState:
     state: State
     reason: str
     identity: str | None
-    stale: bool
+    stale: str
     never_built: bool
     waits_for: list[str]
     drifted: list[str]
@@ -98,7 +98,7 @@ def _artifact(stored: LastBuilt, name: str, crawl: str | None, explanation: Expl
         state=explanation.state,  # type: ignore[arg-type]
         reason=explanation.text(),
         identity=record.short_id if record else None,
-        stale=record is not None and not is_current,
+        stale=explanation.why_stale() if record and not is_current else "",
         never_built=explanation.never_built,
         waits_for=explanation.waits_for,
         drifted=explanation.drifted,

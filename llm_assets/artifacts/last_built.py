@@ -78,7 +78,7 @@ class LastBuilt:
     def why_stale(self, asset: str, partition: str | None = None) -> str:
         """A sentence that says that the artifact is not the recipe's, and why, for those who see it."""
         (explanation,) = explain(self.workspace, [(asset, partition)], self.resolver)
-        return f"{explanation.key} is stale, and shown as it was last built ({explanation.text()})"
+        return explanation.why_stale()
 
 
 def current_or_last_built(workspace: Workspace, asset: str, partition: str | None = None) -> tuple[Artifact, bool]:

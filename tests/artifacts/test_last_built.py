@@ -83,7 +83,7 @@ def test_the_graph_shows_what_was_built_last(workspace):
     states = {asset.name: asset for asset in graph_state(workspace)}
     (shown,) = states["model"].artifacts
     assert states["model"].state == "build" and "inputs.votes" in shown.reason
-    assert shown.stale and shown.identity == model.record.short_id
+    assert shown.stale == LastBuilt(workspace).why_stale("model") and shown.identity == model.record.short_id
     assert shown.views == ["page.html"] and shown.rows == {"rows": 1} and shown.finished_at
     assert not any(artifact.stale for name in ("votes", "pages") for artifact in states[name].artifacts)
 

@@ -14,7 +14,7 @@ from llm_assets.model.chat import encode_text
 from llm_assets.model.decoding import Decoder
 from llm_assets.serving.page_files import FOLDER
 from llm_assets.settings import PROJECT
-from tests.support.browser import button, chromium, serious_faults, view_opener
+from tests.support.browser import button, chromium, open_page, serious_faults, view_opener
 from tests.support.model_server import model_server, script_tokens
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING
@@ -150,6 +150,10 @@ def test_an_answer_is_regenerated_and_messages_are_edited(view, monkeypatch):
         script_tokens(monkeypatch, encode_text(ENCODING, "Third."))
         button(page, "Edit").first.click()
         page.get_by_label("New text").fill("When?")
+        assert button(page, "Copy").count() == 1 and not button(page, "Delete").count()  # which would lose the edit
+        page.get_by_label("Message").fill("And where?")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").get_by_text("A message is being edited").wait_for()
         button(page, "Save and answer").click()
         page.get_by_text("Third.", exact=True).wait_for()
         assert texts(page) == ["When?", "Third."]
@@ -414,6 +418,33 @@ def test_models_are_found_once_they_are_built(browser, server):
     tokens = page.get_by_label("Maximum tokens")
     assert tokens.input_value() == tokens.get_attribute("max") == "7"
     context.close()
+
+
+def test_a_new_list_of_models_changes_the_chat_and_leaves_what_was_chosen(browser, server):
+    given = server.get("/v1/models").json()
+    with open_page(browser, f"{server.url}/#tokens") as page:
+
+        def visit_chat(max_tokens, tools):
+            models = [{**model, "tools": tools} for model in given["data"]]
+            page.route("**/v1/models", lambda route: route.fulfill(json={"data": models, "max_tokens": max_tokens}))
+            page.get_by_role("link", name="Tokens").click()
+            with page.expect_response("**/v1/models"):
+                page.get_by_role("link", name="Chat").click()
+
+        visit_chat(100, [])
+        page.get_by_text("The model calls no tools").wait_for()
+        tokens = page.get_by_label("Maximum tokens")
+        tokens.fill("")
+        visit_chat(100, ["python"])
+        page.get_by_role("checkbox", name="python").uncheck()
+        assert tokens.input_value() == ""
+        visit_chat(50, ["python"])
+        page.locator("input[name=max_tokens][max='50']").wait_for()
+        assert tokens.input_value() == "" and not page.get_by_role("checkbox", name="python").is_checked()
+        tokens.fill("40")
+        visit_chat(30, ["python"])
+        page.locator("input[name=max_tokens][max='30']").wait_for()
+        assert tokens.input_value() == "30"
 
 
 @pytest.mark.parametrize("name", ["chat", "base", "tokens"])

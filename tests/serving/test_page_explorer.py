@@ -164,6 +164,25 @@ def test_an_index_that_is_not_built_says_how_to_build_it(view):
         assert not serious_faults(page)
 
 
+def test_an_older_request_does_not_replace_a_newer_trace(view):
+    newer = {"answer": "Bob lives here.", "tokens": 4, "spans": [], "tool_runs": [], "stale": "", "seconds": 0.1}
+    missing = {"error": {"code": "not_built", "message": "trace_index is not built; run: llm-assets run"}}
+    held = []
+    with view("trace", expected_errors=["409"]) as page:
+        page.route("**/api/trace", lambda route: route.fulfill(json=newer) if held else held.append(route))
+        page.get_by_label("Answer").fill("Ann lives here.")
+        with page.expect_request("**/api/trace"):
+            button(page, "Trace").click()
+        button(page, "Trace").click()
+        page.locator(".traced").get_by_text("Bob lives here.").wait_for()
+        with page.expect_response(lambda response: response.status == 409) as older:
+            held[0].fulfill(status=409, json=missing)
+        older.value.finished()
+        page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+        assert page.locator(".traced").is_visible()
+        assert page.get_by_role("region", name="Index to build").count() == 0
+
+
 def test_where_there_are_no_pairs_nobody_has_ranked_them_all(view):
     with view("rank") as page:
         page.route("**/api/rank/next", lambda route: route.fulfill(json={"pair": None, "left": 0, "ranked": 0}))

@@ -12,7 +12,8 @@ const picker = document.getElementById("model");
 
 // What views share. models: as /v1/models describes them. model: the chosen one; null only while there is none, when no
 // view that uses it is shown. mostTokens: that the server samples for an answer. Views listen to "model" events, for
-// another choice, and "models", for another list. choose: takes another model by its name; whether there is one.
+// another choice, and "models", for other facts in the list or another mostTokens. choose: takes another model by its
+// name; whether there is one.
 const app = Object.assign(new EventTarget(), { models: [], model: null, mostTokens: 4096, choose: chooseByName });
 const created = {};
 let missing = NONE_BUILT; // why there is no model
@@ -25,8 +26,9 @@ async function loadModels() {
   try {
     const { data, max_tokens: mostTokens } = await getJson("v1/models");
     missing = NONE_BUILT;
+    const isSame = mostTokens === app.mostTokens && JSON.stringify(data) === JSON.stringify(app.models);
     app.mostTokens = mostTokens;
-    if (JSON.stringify(data) !== JSON.stringify(app.models)) useModels(data);
+    if (!isSame) useModels(data);
   } catch (error) {
     missing = `The models cannot be listed: ${error.message}`;
   }

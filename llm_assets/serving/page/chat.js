@@ -39,7 +39,7 @@ class Chat {
     this.stopper = null; // aborts the answer that is being written
     this.edited = null; // the place of the message that is being edited
     this.build();
-    app.addEventListener("model", () => this.useModel());
+    for (const event of ["model", "models"]) app.addEventListener(event, () => this.useModel());
     this.useModel();
   }
 
@@ -111,7 +111,8 @@ class Chat {
       ? "Enter sends, Shift+Enter begins a new line."
       : `${id} has not been trained on conversations: choose a chat model, or continue a document in Base model.`;
     this.sendButton.disabled = !chat;
-    const boxes = tools.map((tool) => element("input", { type: "checkbox", name: tool, checked: true }));
+    const unticked = [...this.tools.querySelectorAll("input:not(:checked)")].map(({ name }) => name);
+    const boxes = tools.map((name) => element("input", { type: "checkbox", name, checked: !unticked.includes(name) }));
     this.tools.replaceChildren(
       element("legend", {}, "Tools"),
       ...boxes.map((box) => element("label", {}, box, ` ${box.name}`)),
@@ -138,10 +139,12 @@ class Chat {
     return item;
   }
 
+  // While a message is edited, the others have no action that would lose the edit.
   actions(message, place) {
     const row = element("div", { class: "row actions" });
     row.append(button("Copy", () => copy(message.content)));
     if (message.role === "assistant") row.append(button("Trace", () => this.trace(place)));
+    if (this.edited !== null) return row;
     if (message.role !== "tool") row.append(button("Edit", () => this.edit(place)));
     if (message.role === "user") row.append(button("Delete", () => this.delete(place)));
     if (place === this.messages.length - 1) row.append(button("Regenerate", () => this.regenerate()));
@@ -152,7 +155,6 @@ class Chat {
   delete(place) {
     const next = this.messages.findIndex(({ role }, other) => other > place && ["user", "system"].includes(role));
     this.messages.splice(place, (next < 0 ? this.messages.length : next) - place);
-    this.edited = null;
     clearProblem();
     this.draw();
     this.focusButton(Math.min(place, this.messages.length - 1), "Delete");
@@ -206,6 +208,10 @@ class Chat {
   send() {
     const text = this.input.value;
     if (!text.trim() || this.stopper || this.sendButton.disabled) return;
+    if (this.edited !== null) {
+      showProblem(new Error("A message is being edited: save the edit or cancel it, and send again."));
+      return;
+    }
     if (this.messages.length && this.messages.at(-1).role !== "assistant") {
       showProblem(new Error("The last message has no answer yet: regenerate it, edit it, or delete it."));
       return;

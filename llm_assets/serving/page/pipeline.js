@@ -132,9 +132,7 @@ class Pipeline {
   staleness(identity) {
     const artifacts = this.body.assets.flatMap((asset) => asset.artifacts);
     const artifact = artifacts.find((artifact) => artifact.stale && artifact.identity === identity);
-    if (!artifact) return "";
-    const text = `${artifact.key} is stale, and shown as it was last built (${artifact.reason})`;
-    return element("p", { class: "panel" }, text);
+    return artifact ? element("p", { class: "panel" }, artifact.stale) : "";
   }
 
   // Assets

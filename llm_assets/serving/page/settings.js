@@ -20,7 +20,7 @@ export function samplingSettings(app, changes = {}) {
   const limit = () => {
     const { max_tokens: tokens } = inputs;
     tokens.max = app.mostTokens;
-    tokens.value = Math.min(tokens.value, app.mostTokens);
+    if (tokens.value !== "") tokens.value = Math.min(tokens.value, app.mostTokens);
   };
   app.addEventListener("models", limit);
   limit();

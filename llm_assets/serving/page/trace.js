@@ -72,6 +72,7 @@ class Trace {
       const trace = await postJson("api/trace", body);
       if (current === this.request) this.draw(trace);
     } catch (error) {
+      if (current !== this.request) return;
       const command = error.code === "not_built" ? /run: (.*)$/.exec(error.message)?.[1] : null;
       if (command) this.offerBuild(command);
       else showProblem(error);
