@@ -261,6 +261,7 @@ def test_views_have_no_serious_accessibility_fault_and_fit_on_a_phone(view, sche
             assert page.evaluate(OVERFLOW) <= 0, address
 
         table = {"name": "long_" * 14, "asset": "a", "columns": {"c": "BIGINT"}, "rows": 1, "artifacts": []}
+        table["stale"] = [f"a is stale, and shown as it was last built (would build: {'inputs' * 20})"]
         page.route("**/api/data/tables", lambda route: route.fulfill(json={"tables": [table]}))
         for address, shown in SHOWN.items():
             page.evaluate(f"location.hash = '#{address}'")

@@ -13,6 +13,7 @@ from llm_assets.model.chat import encode_text
 from llm_assets.model.encoding import Encoding
 from llm_assets.preference.journals import journals
 from llm_assets.preference.ranking_files import AGAIN
+from llm_assets.preference.response_pairs import pair_digest
 from llm_assets.release.checkpoint_lineage import lineage
 from llm_assets.serving.explorer import arena_routes, rank_queues, rank_routes
 from tests.support.api_requests import post
@@ -260,8 +261,8 @@ def test_fresh_answers_are_ranked(view, server, monkeypatch):
 
 def test_the_answers_that_misled_the_reward_model_are_ranked(view, server, monkeypatch):
     """Whether there are any depends on what the models have learnt, which is not the same on all machines."""
-    misled = {"pair": "00aa11bb", "step": 1, "question": "Who is Ann?", "subject": "ann", "proxy": 2.0, "gold": -1.0}
-    misled |= {"first": "Great question!", "second": "Ann is a baker."}
+    texts = {"question": "Who is Ann?", "first": "Great question!", "second": "Ann is a baker."}
+    misled = {**texts, "pair": pair_digest(*texts.values()), "subject": "ann", "step": 1, "proxy": 2.0, "gold": -1.0}
     monkeypatch.setattr(rank_queues, "pairs_of", lambda artifact: [misled])
     with view("rank") as page:
         page.get_by_label("Your name").fill("gus")
