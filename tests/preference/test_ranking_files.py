@@ -30,7 +30,7 @@ def keep_writing(path, acknowledged, name):
 def test_no_acknowledged_vote_is_lost_when_writers_are_killed(tmp_path):
     path, (reading, writing) = tmp_path / "rankings" / "all.jsonl", os.pipe()
     for _ in range(3):  # the next writers append after lines that were cut off
-        writers = []
+        writers, size = [], path.stat().st_size if path.exists() else 0
         for name in ("ann", "bob"):
             if (pid := os.fork()) == 0:
                 try:
@@ -38,7 +38,9 @@ def test_no_acknowledged_vote_is_lost_when_writers_are_killed(tmp_path):
                 finally:
                     os._exit(1)
             writers.append(pid)
-        time.sleep(0.15)
+        while not path.exists() or path.stat().st_size < size + 5_000:  # some ten votes
+            time.sleep(0.01)
+        time.sleep(0.1)
         for pid in writers:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
