@@ -2,8 +2,8 @@
 
 A step of a small model is some two hundred operations, and calling them takes longer than their work. Here, what is
 multiplied with the same input is one matrix, and most of what is between the products is compiled. On one core, the
-laptop's model gives 2,160 tokens per second instead of 730 for one sequence, and 13,700 instead of 7,600 for 32
-(`benchmarks/sampling.py`).
+laptop's model gives 1,810 tokens per second instead of 640 for one sequence, and 11,200 instead of 6,400 for 32
+(`benchmarks/results/sampling-served-cpu.json`).
 
 Shapes: B sequences, D width, H query heads, K key/value heads, F features of a head, I hidden features.
 """
