@@ -42,8 +42,8 @@ def find_served_checkpoint(
 ) -> tuple[Artifact, bool]:
     """As `find_checkpoint`; for an asset whose recipe or inputs have changed, the checkpoint that was built last.
 
-    Returns whether it is that (stale), too. Also raises ModelError for a checkpoint that is no language model, and the
-    error of an input's stage if a file is missing. stored: see `language_models`.
+    Returns whether it is that (stale), too. Also raises ModelError for a checkpoint that is no language model. stored:
+    see `language_models`.
     """
     asset = _asset_of(name, workspace)
     if asset is None:
