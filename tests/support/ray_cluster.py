@@ -86,7 +86,15 @@ def _start_node(name: str, environment: dict[str, str], memory: int) -> str:
 
 
 def _kill_node(name: str) -> None:
-    _started["cluster"].remove_node(_started[name], allow_graceful=False)
+    """The workers first: they outlive Ray's process of the node, and might finish their tasks or remove their files."""
+    import psutil  # which Ray brings
+
+    node = _started[name]
+    raylet = node.all_processes["raylet"][0].process
+    for worker in psutil.Process(raylet.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    _started["cluster"].remove_node(node, allow_graceful=False)
 
 
 def _shut_down() -> None:
