@@ -60,4 +60,5 @@ def test_nothing_is_compiled_again_after_precompile(compiled):
     personal_data.scrub(texts, rules.types, rules.placeholders, rules.phone_region)
     engine = Engine(random_model(SHAPES["grouped and tied"]), ENCODING, is_final=True)
     engine.complete([[5] * 40, [7, 8]], Sampling(max_tokens=20, stop=tuple(range(0, 500, 9))), samples=8)
+    engine.complete([[5], [7]], Sampling(max_tokens=2))
     assert {name: list(function.signatures) for name, function in compiled.items()} == before

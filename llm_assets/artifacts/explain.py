@@ -12,6 +12,7 @@ from .identity import ABSENT, artifact_key, differences
 from .materialize import Workspace
 from .resolver import Resolution, Resolver
 from .stage import Key, drifted_modules
+from .used_artifacts import UsedArtifacts
 
 SHOWN_CHARACTERS = 60  # of a value in an explanation; longer values are cut
 
@@ -22,9 +23,10 @@ class Explanation:
 
     state: ``cached`` (in the store), ``build`` (its own fields differ, or it was never built), ``depends`` (an
     input would rebuild; this artifact rebuilds only if that input's bytes change), or ``unknown`` (see `problem`).
-    differences: (field, old value, new value) compared with the version that was last used; ABSENT for a field that one
-    of the two does not have. A renamed field is one that was removed and one that was added.
-    waits_for: keys of inputs that would be built first. drifted: modules whose source has changed since the build.
+    differences: (field, old value, new value) compared with the version that the recipe used last, or else any recipe;
+    ABSENT for a field that one of the two does not have. A renamed field is one that was removed and one that was
+    added. waits_for: keys of inputs that would be built first. drifted: modules whose source has changed since the
+    build.
     """
 
     key: str
@@ -91,7 +93,7 @@ def explain(workspace: Workspace, keys: list[Key] | None = None, resolver: Resol
 
     resolver: of the workspace, which remembers what it has resolved; None makes a new one.
     """
-    resolver = resolver or workspace.resolver()
+    resolver, used = resolver or workspace.resolver(), UsedArtifacts(workspace)
     explanations = []
     for name, partition in keys if keys is not None else workspace.graph.keys(workspace.recipe):
         try:
@@ -100,11 +102,11 @@ def explain(workspace: Workspace, keys: list[Key] | None = None, resolver: Resol
             # A missing folder of WARC files must not hide the state of the other artifacts.
             explanations.append(Explanation(artifact_key(name, partition), "unknown", None, problem=str(error)))
         else:
-            explanations.append(_explain_resolution(workspace, resolution))
+            explanations.append(_explain_resolution(used, resolution))
     return explanations
 
 
-def _explain_resolution(workspace: Workspace, resolution: Resolution) -> Explanation:
+def _explain_resolution(used: UsedArtifacts, resolution: Resolution) -> Explanation:
     if resolution.artifact is not None and resolution.identity is not None:
         return Explanation(
             resolution.key,
@@ -116,7 +118,8 @@ def _explain_resolution(workspace: Workspace, resolution: Resolution) -> Explana
         )
     if resolution.unreachable is not None:
         return Explanation(resolution.key, "unknown", None, problem=str(resolution.unreachable))
-    latest = workspace.store.latest(resolution.stage.name, resolution.partition)
+    name, partition = resolution.stage.name, resolution.partition
+    latest = used.last(name, partition) or used.workspace.store.latest(name, partition)
     if latest is None:
         return Explanation(resolution.key, "build", None, waits_for=resolution.missing, never_built=True)
     unknown = {f"inputs.{key}" for key in resolution.missing}

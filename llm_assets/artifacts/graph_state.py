@@ -90,7 +90,7 @@ def _asset(
 
 def _artifact(stored: LastBuilt, name: str, crawl: str | None, explanation: Explanation) -> ArtifactState:
     is_current = explanation.state == "cached"
-    artifact = stored.resolver.resolve(name, crawl).artifact if is_current else stored.last(name, crawl)
+    artifact = stored.resolver.resolve(name, crawl).artifact if is_current else stored.used.last(name, crawl)
     record = artifact.record if artifact is not None else None
     return ArtifactState(
         key=explanation.key,

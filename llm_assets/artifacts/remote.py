@@ -98,8 +98,7 @@ class RemoteStore(Store):
 
     def latest(self, asset: str, partition: str | None) -> Artifact | None:
         """As in a local store; on a machine that has never used the artifact, the newest one."""
-        pointer = self.root / ".latest" / asset / (partition or NO_PARTITION)
-        short = pointer.read_text().strip() if pointer.exists() else ""
+        short = self.latest_id(asset, partition)
         stored = list(self.artifacts(asset, partition or NO_PARTITION))
         return next((artifact for artifact in stored if artifact.folder.name == short), stored[-1] if stored else None)
 

@@ -121,12 +121,15 @@ class Store:
 
     def latest(self, asset: str, partition: str | None) -> Artifact | None:
         """The artifact that was last built or found for this asset and partition, to compare a recipe with."""
-        pointer = self.root / ".latest" / asset / (partition or NO_PARTITION)
+        short = self.latest_id(asset, partition)
+        return read_artifact(self.root / asset / (partition or NO_PARTITION) / short) if short else None
+
+    def latest_id(self, asset: str, partition: str | None) -> str:
+        """The short identity of `latest` on this machine; empty if there is none."""
         try:
-            short = pointer.read_text().strip()
+            return (self.root / ".latest" / asset / (partition or NO_PARTITION)).read_text().strip()
         except FileNotFoundError:
-            return None
-        return read_artifact(self.root / asset / (partition or NO_PARTITION) / short)
+            return ""
 
     def touch_latest(self, identity: Identity) -> None:
         """Make this artifact the latest of its asset and partition."""

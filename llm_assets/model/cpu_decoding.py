@@ -191,7 +191,8 @@ class CpuDecoding:
         Returns the states of the last layer, (B, T, D) fp32.
         """
         shape, epsilon = self.shape, np.float32(self.shape.norm_epsilon)
-        context, places = AttentionContext(positions, cache), positions.flatten().numpy()
+        # Positions may be one row that is shown several times; for such an array, numba would compile everything again.
+        context, places = AttentionContext(positions, cache), positions.flatten().contiguous().numpy()
         x = self.embedding[tokens.flatten()]
         normed, attended = torch.empty_like(x), torch.empty(len(x), shape.heads * shape.head_dim)
         projected = torch.empty(len(x), (shape.heads + 2 * shape.kv_heads) * shape.head_dim)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_assets.artifacts import Artifact, Workspace
-from llm_assets.artifacts.errors import RESOLUTION_ERRORS
+from llm_assets.artifacts.errors import RESOLUTION_ERRORS, NotBuilt
 from llm_assets.artifacts.last_built import current_or_last_built
 from llm_assets.evaluation.figures import MODELS, released_model
 from llm_assets.model.assistant import ASSISTANT, is_chat_model, tools_of
 from llm_assets.model.shape import ModelError, ModelShape
 
-from .errors import ApiError
+from .errors import ApiError, unreadable
 
 IDENTITY_LENGTH = 6  # characters of an identity that are enough to name an artifact
 REMEMBERED_SECONDS = 10.0  # for which a name's folder is not looked up again: a lookup computes every identity upstream
@@ -149,7 +149,7 @@ class Checkpoints:
             try:
                 folder = artifact.path if files is None else artifact.folder_with(files)
             except RESOLUTION_ERRORS as error:
-                raise _missing(str(error)) from error
+                raise unreadable(f"model {name!r}", error) from error
         if not (folder / SHAPE).is_file():
             self._remembered.pop(name, None)
             raise _missing(f"model {name!r} has been deleted from the store")
@@ -176,7 +176,8 @@ class Checkpoints:
             except ModelError:
                 return unknown  # not remembered: anyone can make up names, and looking for them takes no time
             except RESOLUTION_ERRORS as error:
-                checkpoint = str(error)
+                is_file = not isinstance(error, NotBuilt) or error.__cause__ is not None  # that the message names
+                checkpoint = unreadable(f"model {name!r}", error).message if is_file else str(error)
             if len(self._remembered) > 256:
                 self._remembered.clear()
             self._remembered[name] = time.monotonic(), checkpoint
@@ -216,7 +217,7 @@ def folder_facts(name: str, folder: Path) -> Facts:
         context = ModelShape.load((folder / SHAPE).read_text(), SHAPE).context
         return Facts(created, is_chat_model(folder), tools_of(folder), context)
     except (OSError, ValueError, KeyError) as error:
-        raise _missing(f"model {name!r} cannot be read: {error}") from error
+        raise unreadable(f"model {name!r}", error) from error
 
 
 def _missing(message: str) -> ApiError:

@@ -12,7 +12,7 @@ from typing import Protocol
 from llm_assets.model.encoding import PUBLISHED, Encoding, TokenizerError, published, published_here
 from llm_assets.model.shape import ModelError, ModelShape
 
-from .errors import ApiError
+from .errors import unreadable
 
 MOST_ENCODINGS = 8  # of checkpoints, in memory; one with 200,000 tokens takes about 60 MB
 
@@ -58,8 +58,7 @@ class Encodings:
                     shape = ModelShape.load((folder / "shape.json").read_text(), "shape.json")
                     reader = TextReader(Encoding.load(folder), shape, version)
             except (OSError, ModelError, TokenizerError) as error:
-                message = f"the checkpoint's tokenizer cannot be read: {error}"
-                raise ApiError(404, message, "model_not_found", "model") from error
+                raise unreadable("the checkpoint's tokenizer", error) from error
             self._readers[folder] = reader
             self._readers.move_to_end(folder)
             if len(self._readers) > MOST_ENCODINGS:

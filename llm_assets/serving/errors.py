@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+LOG = logging.getLogger("llm_assets.serving")
 SERVER_ERRORS = 500  # the first status that is the server's fault
 RETRY_SECONDS = 2  # after which a request may be repeated that was refused because of too many others
 
@@ -42,6 +44,12 @@ class ApiError(Exception):
     def headers(self) -> dict[str, str]:
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         return {**headers, "x-should-retry": "false"} if self.is_permanent else headers
+
+
+def unreadable(subject: str, error: Exception) -> ApiError:
+    """Something that a request names cannot be read: status 404. Why is in the log only, as it may name folders."""
+    LOG.warning("%s cannot be read: %s", subject, error)
+    return ApiError(404, f"{subject} cannot be read; the server's log says why", "model_not_found", "model")
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:

@@ -131,10 +131,10 @@ class StoreTools(Mapping[str, Callable[[str], str]]):
         settings = self.workspace.recipe.tools
         try:
             artifact, _ = current_or_last_built(self.workspace, "search_index")
-            path = index_path(artifact)
+            index = SearchIndex(index_path(artifact))
         except RESOLUTION_ERRORS:  # it is not built yet
             return
-        self._tools["search"] = SearchTool(SearchIndex(path), settings.results, settings.match)
+        self._tools["search"] = SearchTool(index, settings.results, settings.match)
         self._awaits_search = False
 
 

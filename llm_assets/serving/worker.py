@@ -338,10 +338,14 @@ class Worker:
         future = self._tools.submit(generation.prompt.tools.answer, call)
 
         def proceed() -> None:
-            if generation.job in self._jobs:
+            if generation.job not in self._jobs:
+                return
+            try:
                 self._deliver(generation.job, generation.answer(future.result()))
                 generation.continue_row()
                 self._let_read(generation.job, [generation])
+            except BaseException as error:  # only this request fails
+                self._fail(generation.job, _as_api_error(error, "a tool's result could not be taken"))
 
         future.add_done_callback(lambda _: self._inbox.put(proceed))
 

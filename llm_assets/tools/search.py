@@ -115,7 +115,7 @@ class SearchIndex:
         try:
             return self._databases[number].execute(statement, (expression, count)).fetchall()
         except sqlite3.DatabaseError as error:
-            raise SearchError(f"search index {self._paths[number]}: {error}") from error
+            raise SearchError(f"search index {self._paths[number].name}: {error}") from error
 
 
 class SearchTool:

@@ -76,7 +76,7 @@ class Visit:
         if not crawls:
             raise NothingToShow("the recipe reads no crawl; add one: llm-assets crawls add --help")
         built = (crawl for crawl in crawls if stored.resolver.resolve(asset, crawl).artifact is not None)
-        last = (crawl for crawl in crawls if stored.last(asset, crawl) is not None)
+        last = (crawl for crawl in crawls if stored.used.last(asset, crawl) is not None)
         return next(built, None) or next(last, crawls[0])
 
     def has(self, asset: str) -> bool:
@@ -144,10 +144,12 @@ class Visit:
 
     def rewards(self, question: str, answers: Sequence[str]) -> list[float]:
         """The reward model's scores of answers to a question."""
+        from llm_assets.model.encoding import Encoding
         from llm_assets.model.reward import score_all
         from llm_assets.preference.reward_checkpoint_process import conversation
 
-        encoding = self.engine("sft").encoding
+        # Not the assistant's, which may have been built again with another tokenizer.
+        encoding = Encoding.load(self.artifact("reward_checkpoint").path)
         return score_all(self.reward_model, [conversation(encoding, question, answer) for answer in answers])
 
     @cached_property

@@ -85,10 +85,10 @@ class PolicyEvaluation:
 class PolicyTrainer:
     """One training run of the engine's model in a folder, resumable from every checkpoint.
 
-    drawn: prompts that were drawn before the next step. tokens: of all rollouts so far, prompts included.
-    forward_tokens: how many tokens were read, replayed ones as well, where a backward pass counts as two, or as one if
-    weights are frozen. Raises TrainingError if the prompts of a step cannot be divided among the processes, or if a
-    group has one sample.
+    drawn: prompts that were drawn before the next step. tokens: of all rollouts so far, prompts and replaced groups
+    included; NaN if the run began with a version that did not count them. forward_tokens: how many tokens were read,
+    replayed ones as well, where a backward pass counts as two, or as one if weights are frozen. Raises TrainingError if
+    the prompts of a step cannot be divided among the processes, or if a group has one sample.
     """
 
     def __init__(
@@ -125,6 +125,7 @@ class PolicyTrainer:
         )
         self.drawn = 0
         self.tokens = self.forward_tokens = 0.0
+        self._sampled = 0.0  # tokens of this process's rollouts in this step, prompts included
         # The weights before a checkpoint is loaded: where the training started. Frozen ones are shared, not copied.
         frozen = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
         self.reference = copy.deepcopy(self.model, frozen).eval().requires_grad_(False)
@@ -134,17 +135,20 @@ class PolicyTrainer:
     def rollout(self, step: int) -> Rollout:
         """Sample this process's share of a step."""
         self.sampler.prepare()
+        self._sampled = 0.0
         first = self.drawn if self.plan.redraws else step * self.plan.prompts
         return self._sample([first + place for place in self.devices.share(self.plan.prompts)])
 
     def _sample(self, numbers: Sequence[int]) -> Rollout:
         """Sample groups of completions of the prompts with these numbers, one after the other."""
         samples, prompts = self.plan.samples, [self.task.prompt(number) for number in numbers]
-        return Rollout(
+        rollout = Rollout(
             [number for number in numbers for _ in range(samples)],
             [prompt for prompt in prompts for _ in range(samples)],
             self.sampler.sample(numbers, prompts),
         )
+        self._sampled += rollout.token_count
+        return rollout
 
     def update(self, step: int) -> dict[str, float]:
         """Take one step; returns its numbers. Raises TrainingError if the loss is not finite."""
@@ -181,17 +185,15 @@ class PolicyTrainer:
         return numbers
 
     def _count(self, rollout: Rollout, sampled: SampledTokens) -> None:
-        """Count what a step read: sampling, the reference, the policy as it was if it is needed, and the updates."""
-        [tokens] = self.devices.total(
-            float(sum(map(len, rollout.prompts)) + sum(len(completion.tokens) for completion in rollout.completions))
-        )
+        """Count what a step read: sampling, scores by the reference and by the policy as it was, and the updates."""
+        drawn, tokens = self.devices.total(self._sampled, float(rollout.token_count))
         plan, replayed = self.plan, 0
         if self.task.replay is not None:
             replayed = plan.updates * plan.minibatches * plan.replay_sequences * self.model.shape.context
         has_frozen = any(not weight.requires_grad for weight in self.model.parameters())
-        untrained = 2 + (sampled.sampler is not None)
-        self.tokens += tokens
-        self.forward_tokens += untrained * tokens + (2 if has_frozen else 3) * (plan.updates * tokens + replayed)
+        scored = 1 + (sampled.sampler is not None) + isinstance(self.sampler, ServerSampler)
+        self.tokens += drawn
+        self.forward_tokens += drawn + scored * tokens + (2 if has_frozen else 3) * (plan.updates * tokens + replayed)
 
     def _update_once(self, step: int, parts: Sequence[tuple[Batch, SampledTokens]]) -> dict[str, float]:
         """An update for each part; returns the means of their numbers. Raises TrainingError if a loss is not finite."""
@@ -278,7 +280,8 @@ class PolicyTrainer:
         state = saved or new
         values = self._values = state.values
         self.drawn = values.get("drawn", state.step * plan.prompts)
-        self.tokens, self.forward_tokens = values.get("tokens", 0.0), values.get("forward_tokens", 0.0)
+        uncounted = 0.0 if saved is None else math.nan
+        self.tokens, self.forward_tokens = values.get("tokens", uncounted), values.get("forward_tokens", uncounted)
         self._curve = Curve(self.process.folder / CURVE, state.step) if devices.rank == 0 else None
         report("started", step=state.step, steps=plan.steps, device=str(devices.device), processes=devices.world)
         self._start = time.perf_counter() - values["seconds"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -113,10 +114,12 @@ def keep_policy(
         return {"first": round(float(first), 4), "last": round(float(last), 4)}  # type: ignore[arg-type]
 
     shape = ModelShape.load(origin.file("shape.json").read_text(), origin.record.asset)
+    counts = {}
+    if math.isfinite(values.get("tokens", math.nan)):  # else they were not counted from the beginning
+        counts = {"tokens": int(values["tokens"]), "flops": shape.flops_per_token / 3 * values["forward_tokens"]}
     task.stats.update(
         steps=len(curve),
-        tokens=int(values["tokens"]),
-        flops=shape.flops_per_token / 3 * values["forward_tokens"],
+        **counts,
         **({"best": values["best"]} if values["best"] else {}),
         stopped=values["stopped"],
         reward=ends_of("reward"),

@@ -27,6 +27,11 @@ class Rollout:
     prompts: list[Sequence[int]]
     completions: list[Completion]
 
+    @property
+    def token_count(self) -> int:
+        """Tokens of all sequences, each with its prompt."""
+        return sum(map(len, self.prompts)) + sum(len(completion.tokens) for completion in self.completions)
+
     def with_groups(self, groups: Sequence[int], other: Rollout, samples: int) -> Rollout:
         """This rollout with the groups of `other` in the place of those at `groups`."""
         new = Rollout(list(self.numbers), list(self.prompts), list(self.completions))

@@ -11,7 +11,7 @@ from llm_assets.artifacts.last_built import LastBuilt, current_or_last_built
 from llm_assets.artifacts.table_files import table_files
 from llm_assets.compute import LocalEngine
 from llm_assets.preference.schemas import RankingRejects
-from llm_assets.recipes import Recipe, WarcFiles
+from llm_assets.recipes import Deduplication, Recipe, WarcFiles
 
 VERSION = {"votes": "1"}  # of the external input of `votes`
 ROW = {"file": "ann", "line": 1, "reason": "none"}
@@ -52,6 +52,7 @@ STAGES = [
     ),
     Stage("pages", "test", "Pages.", build_pages, "1", per_crawl=True, tables={"rows": RankingRejects}),
 ]
+SEEDED = [Stage("seeded", "test", "Has a seed.", build_pages, "1", config=lambda recipe, crawl: recipe.deduplication)]
 RECIPE = Recipe(name="mine", crawls={name: WarcFiles(path="/none") for name in "ab"})
 
 
@@ -127,6 +128,23 @@ def test_the_newest_that_the_recipe_has_used_is_shown(workspace):
     assert [current_or_last_built(space, "model") for space in (workspace, changed)] == [(newest, True)] * 2
 
 
+def test_the_one_that_the_recipe_used_last_is_shown_and_compared_with_whatever_others_have_built(workspace):
+    """A recipe that goes back to an older version uses that one."""
+
+    def with_seed(seed, name="mine"):
+        return workspace_of(workspace.store, RECIPE.replace(name=name, deduplication=Deduplication(seed=seed)), SEEDED)
+
+    for seed in (1, 2, 1):
+        build(with_seed(seed), "seeded")
+    build(with_seed(77, "other"), "seeded")
+    (shown,) = next(asset.artifacts for asset in graph_state(with_seed(3)) if asset.name == "seeded")
+    first, second, _ = workspace.store.artifacts("seeded")
+    assert shown.reason == "would build: config.seed: 2 → 3" and shown.identity == second.record.short_id
+    build(with_seed(1), "seeded")
+    (shown,) = next(asset.artifacts for asset in graph_state(with_seed(3)) if asset.name == "seeded")
+    assert shown.reason == "would build: config.seed: 1 → 3" and shown.identity == first.record.short_id
+
+
 def test_a_damaged_version_is_not_shown_and_takes_no_table_away(workspace):
     (model,) = workspace.store.artifacts("model")
     for file in model.table("rows"):
@@ -139,7 +157,7 @@ def test_a_damaged_version_is_not_shown_and_takes_no_table_away(workspace):
 
 def test_a_note_that_was_cut_off_names_no_version(workspace, monkeypatch):
     monkeypatch.setattr(workspace.store, "notes_of", lambda label, asset: {"_": ""})
-    assert LastBuilt(workspace).last("model") is None
+    assert LastBuilt(workspace).used.last("model") is None
 
 
 def test_no_artifact_is_listed_to_find_what_was_built_last(workspace, monkeypatch):
@@ -147,5 +165,5 @@ def test_no_artifact_is_listed_to_find_what_was_built_last(workspace, monkeypatc
     (model,) = workspace.store.artifacts("model")
     stored = LastBuilt(workspace)
     monkeypatch.setattr(workspace.store, "artifacts", None)
-    assert stored.current_or_last("model") == (model, True) and stored.last("pages", "a") is not None
-    assert stored.last("pages", "no crawl") is None and stored.last("pages") is None
+    assert stored.current_or_last("model") == (model, True) and stored.used.last("pages", "a") is not None
+    assert stored.used.last("pages", "no crawl") is None and stored.used.last("pages") is None

@@ -19,6 +19,7 @@ from llm_assets.release.checkpoint_lineage import stored_checkpoints
 from llm_assets.serving import checkpoints as checkpoints_module
 from llm_assets.serving import server
 from llm_assets.serving.checkpoints import Checkpoints
+from llm_assets.serving.encodings import Encodings
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.server import named_checkpoints, named_folders
 from llm_assets.tools.search import write_index
@@ -203,6 +204,20 @@ def test_a_file_that_is_missing_takes_no_model_away(tmp_path):
     assert states["sft_checkpoint"] == "unknown: human_rankings.files: no such file: ann"
     assert states["base_checkpoint"].startswith("cached")
     assert [checkpoint.is_current for checkpoint in stored_checkpoints(workspace)].count(True) == 1
+
+
+def test_clients_are_not_told_of_the_folder_of_a_damaged_model(tmp_path, caplog):
+    recipe = Recipe(name="mine", crawls={})
+    stages = build_checkpoints(Store(tmp_path), recipe)
+    workspace = Workspace(recipe, Store(tmp_path), Graph(stages), LocalEngine(1))
+    tuned = workspace.resolver().artifact("sft_checkpoint", None)
+    name = next(iter(tuned.record.files))
+    (tuned.folder / name).unlink()
+    with pytest.raises(ApiError, match=r"^model 'sft' cannot be read; the server's log says why$"):
+        Checkpoints(workspace, {}).find("sft")
+    assert str(tuned.folder) in caplog.text
+    with pytest.raises(ApiError, match=r"^the checkpoint's tokenizer cannot be read; the server's log says why$"):
+        Encodings().of(tmp_path)
 
 
 def test_a_model_that_the_recipe_leaves_out_is_neither_served_by_name_nor_the_default(tmp_path):

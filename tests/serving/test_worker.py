@@ -134,6 +134,19 @@ def test_a_panic_of_a_library_fails_only_its_request(server, monkeypatch):
     assert server.get("/health").status_code == 200
 
 
+def test_a_tools_result_that_cannot_be_taken_fails_only_its_request(server, monkeypatch):
+    def panic(*_):
+        raise Panic
+
+    failed = []
+    script_tokens(monkeypatch, [*text_tokens("I add."), *call_tokens("python", "2+3"), *text_tokens("It is 5.")])
+    monkeypatch.setattr(Worker, "_fail_all", lambda *_: failed.append(1))
+    monkeypatch.setattr(Generation, "answer", panic)
+    response = server.post("chat/completions", {"messages": QUESTION, "tools": PYTHON})
+    assert response.status_code == 500 and "a tool's result could not be taken" in response.text
+    assert not failed and answer(server)["message"]["content"].startswith("I add.")
+
+
 def test_an_answer_may_be_empty(server, monkeypatch):
     script_tokens(monkeypatch, [])
     choice = answer(server, tools=PYTHON)

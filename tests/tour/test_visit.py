@@ -1,10 +1,13 @@
 """The tour visits stale assets as they were last built, and says so."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from llm_assets.artifacts import NotBuilt
+from llm_assets.model.checkpoint import save_model
+from llm_assets.model.reward import RewardModel
 from llm_assets.recipes import Recipe, WarcFiles
 from llm_assets.serving.explorer import tour_routes
 from llm_assets.serving.explorer.reading import Reader
@@ -12,6 +15,7 @@ from llm_assets.serving.explorer.tour_routes import Walk
 from llm_assets.tour import Visit
 from llm_assets.tour.steps import Report, Step
 from tests.support.stand_ins import build_all, stand_in
+from tests.support.tiny_models import ENCODING, SHAPES, initialised_model
 
 NOTICE = "model is stale, and shown as it was last built (would build: code_version: 1 → 2)"
 
@@ -43,6 +47,17 @@ def test_a_crawl_that_is_current_comes_before_one_that_is_stale(workspace):
         (older,) = workspace.store.artifacts("pages", "a")
         workspace.store.delete(older)
         assert visit.artifact("pages").record.partition == "b"
+
+
+def test_a_reward_model_reads_the_tokens_of_its_own_tokenizer(workspace, tmp_path, monkeypatch):
+    """The assistant's may have been built again since."""
+    save_model(RewardModel.of(initialised_model(SHAPES["plain"])), tmp_path)
+    ENCODING.save(tmp_path)
+    monkeypatch.setattr(
+        Visit, "artifact", lambda visit, asset: {"reward_checkpoint": SimpleNamespace(path=tmp_path)}[asset]
+    )
+    with Visit(workspace) as visit:
+        assert visit.rewards("Who lives here?", ["Ann.", "Bob."]) == [0.0, 0.0]
 
 
 def test_what_was_never_built_is_still_missing(workspace):

@@ -1,5 +1,6 @@
 """Policy optimisation: losses computed by hand, gradients against finite differences, and a policy that learns."""
 
+import json
 import math
 
 import numpy as np
@@ -328,3 +329,29 @@ def test_tokens_are_counted_and_so_is_how_often_they_are_read(updates, passes, t
     sampled = sum(32 * row["length"] * 1.0 for row in read_curve(tmp_path))
     assert 0 <= sampled - (values["tokens"] - read) <= 64
     assert values["forward_tokens"] == passes * values["tokens"]
+
+
+def test_tokens_of_replaced_groups_are_counted(tmp_path):
+    trainer, drawn = policy_trainer(tmp_path, steps=1, redraws=2, reward=equal_rewards), []
+    sample = trainer.sampler.sample
+
+    def noted(numbers, prompts):
+        completions = sample(numbers, prompts)
+        samples = len(completions) // len(prompts)
+        drawn.append(samples * sum(map(len, prompts)) + sum(len(completion.tokens) for completion in completions))
+        return completions
+
+    trainer.sampler.sample = noted
+    values = trainer.run()
+    assert len(drawn) == 3 and values["tokens"] == sum(drawn)
+    assert values["forward_tokens"] == sum(drawn) + (1 + 3) * drawn[-1]  # only the last groups are trained on
+
+
+def test_a_run_that_began_without_counting_does_not_count(tmp_path):
+    with pytest.raises(Interrupted):
+        policy_trainer(tmp_path, report=interrupting(2), steps=2, checkpoint_every=1, checkpoints_kept=1).run()
+    (state,) = tmp_path.glob("step-*/state.json")
+    content = json.loads(state.read_text())
+    del content["values"]["tokens"], content["values"]["forward_tokens"]
+    state.write_text(json.dumps(content))
+    assert math.isnan(policy_trainer(tmp_path, steps=2, checkpoint_every=1).run()["tokens"])

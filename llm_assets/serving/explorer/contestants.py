@@ -31,7 +31,7 @@ def contestant(reader: Reader, checkpoints: Checkpoints, name: str) -> Contestan
         return Contestant(name, Record.load(record.read_bytes(), str(record)).short_id)
     weights = min(folder.glob(WEIGHTS), default=None)
     if weights is None:
-        raise ApiError(404, f"model {name!r} has no weights in {folder}", "model_not_found", "model")
+        raise ApiError(404, f"model {name!r} has no weights", "model_not_found", "model")
     stat = weights.stat()
     key = ("contestant", weights, stat.st_mtime_ns, stat.st_size)
     return Contestant(name, reader.remembered(key, lambda: file_digest(weights)[:DIGITS], HOUR))

@@ -83,11 +83,11 @@ class Compare {
   async load() {
     try {
       const { recipe, models } = await getJson("api/compare/models");
-      const before = this.names();
+      const [before, shown] = [this.chosen().map(({ name }) => name), this.versions()];
       this.models = models;
       this.drawChoices(recipe, before);
       this.limitChoices();
-      if (!before.length || before.join() !== this.names().join()) await this.choose();
+      if (!before.length || shown !== this.versions()) await this.choose();
     } catch (error) {
       showProblem(error);
     }
@@ -121,8 +121,9 @@ class Compare {
     return this.models.filter((_, place) => this.boxes[place].checked);
   }
 
-  names() {
-    return this.chosen().map((model) => model.name);
+  // What the columns show of the chosen models, as text.
+  versions() {
+    return JSON.stringify(this.chosen().map(({ name, identity, is_stale }) => [name, identity, is_stale]));
   }
 
   limitChoices() {
