@@ -58,7 +58,7 @@ def _stored_artifacts(workspace: Workspace) -> Iterator[tuple[Stage, list[_Store
 def table_files(workspace: Workspace) -> dict[str, TableFiles]:
     """The tables of the recipe's artifacts, as they are or else as they were built last, by name.
 
-    Tables without files are left out, and of an older version those whose columns are others by now.
+    Tables without files are left out, and those that were written with other columns than the stage has now.
     """
     tables: dict[str, TableFiles] = {}
     for stage, stored in _stored_artifacts(workspace):

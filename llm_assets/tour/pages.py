@@ -17,17 +17,21 @@ BITS = 64
 
 
 def html_of(visit: Visit) -> tuple[str, int]:
-    """The HTML of the page that is shown, and its length in bytes as it was sent."""
+    """The HTML of the page that is shown, and its length in bytes as it was sent. Raises NothingToShow.
+
+    The pages may have been crawled again since the corpus was built: other records are at the same places then.
+    """
     page, raw = visit.page, visit.artifact("raw_warc")
     if isinstance(visit.workspace.recipe.sources()[raw.record.partition or ""], Texts):
         raise NothingToShow(f"{page['url']} is a text of your own files, which had no HTML")
-    warc = raw.file(f"warc/{page['warc_file']}")
-    for capture in read_captures(warc, {page["warc_offset"]}):
-        if capture.offset == page["warc_offset"] and capture.payload:
+    name = f"warc/{page['warc_file']}"
+    captures = read_captures(raw.file(name), {page["warc_offset"]}) if name in raw.record.files else ()
+    for capture in captures:
+        if (capture.offset, capture.url) == (page["warc_offset"], page["url"]) and capture.payload:
             limit = visit.workspace.recipe.extraction.max_bytes
             body = decode_body(capture.payload, capture.http or {}, limit)
             return decode_characters(body).text, len(capture.payload)
-    raise NothingToShow(f"{warc} no longer holds {page['url']}; crawl it again: llm-assets run")
+    raise NothingToShow(f"{name} no longer holds {page['url']}; build the corpus from the new pages: llm-assets run")
 
 
 def raw_page(visit: Visit) -> list[str]:
