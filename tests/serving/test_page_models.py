@@ -130,6 +130,7 @@ def test_checkpoints_of_two_recipes_show_lineage_cost_and_what_differs(view, ser
         keys = details.locator("tbody tr td:first-child").all_inner_texts()
         assert keys == [build.key for build in known.builds]
         assert {"raw_warc/sample", "base_checkpoint", "conversations", "rl_checkpoint"} <= set(keys)
+        page.locator(".columns article").last.locator("summary").click()
         assert not serious_faults(page)
 
 
