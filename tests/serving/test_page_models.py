@@ -17,7 +17,7 @@ from llm_assets.preference.response_pairs import pair_digest
 from llm_assets.release.checkpoint_lineage import lineage
 from llm_assets.serving.explorer import arena_routes, rank_queues, rank_routes
 from tests.support.api_requests import post
-from tests.support.browser import button, chromium, serious_faults, view_opener
+from tests.support.browser import button, chromium, expect_in_sight, serious_faults, view_opener
 from tests.support.model_server import script_tokens
 from tests.support.pipeline_server import pipeline_server
 from tests.support.scripted_engine import call_tokens
@@ -93,6 +93,12 @@ def choose(page, *names):
 
 def test_models_answer_side_by_side(view):
     with view("compare") as page:
+        ticked = page.locator(".choice:has(:checked)")
+        ticked.first.wait_for()
+        assert [label.inner_text().split()[0] for label in ticked.all()] == ["dpo_checkpoint", "rlhf_checkpoint"]
+        assert page.locator(".choice").count() > 6
+        for label in ticked.all():
+            expect_in_sight(label)
         choose(page, "sft_checkpoint", "rlhf_checkpoint", "base_checkpoint")
         page.get_by_label("Maximum tokens").fill("6")
         page.get_by_label("Prompt").fill(HOSTILE)

@@ -58,6 +58,13 @@ def button(page, name):
     return page.get_by_role("button", name=name, exact=True)
 
 
+def expect_in_sight(locator):
+    """Wait until all of an element is in the window, and cut off by no list that scrolls."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_be_in_viewport(ratio=1)
+
+
 def serious_faults(page):
     """What axe-core finds that is serious or critical, as a text per rule with the elements concerned.
 
