@@ -19,6 +19,7 @@ from tests.support.model_server import model_server, script_tokens
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING
 
+SETTINGS = {"Temperature": "0.3", "Top p": "0.9", "Top k": "7", "Maximum tokens": "90", "Seed": "5"}
 WRONG_KEY = "The server refuses this key: it is wrong. Enter another one."
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>&lt;b&gt;'
 CALL_ANSWER = [
@@ -108,9 +109,13 @@ def test_the_next_question_sends_the_whole_conversation(view, monkeypatch):
     with view("chat") as page:
         page.get_by_label("System prompt").fill("Be short.")
         say(page, "What is 2 + 3?")
+        for label, value in SETTINGS.items():
+            page.get_by_label(label).fill(value)
         with page.expect_request("**/v1/chat/completions") as sent:
             say(page, "And then?")
         body = sent.value.post_data_json
+        settings = {"temperature": 0.3, "top_p": 0.9, "top_k": 7, "max_tokens": 90, "seed": 5}
+        assert {name: body.get(name) for name in settings} == settings
         roles = [message["role"] for message in body["messages"]]
         assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
         assert body["messages"][2]["tool_calls"][0]["function"]["arguments"] == '{"code":"2+3"}'
@@ -201,8 +206,8 @@ def test_a_saved_conversation_is_opened_again_and_can_be_trained_on(view, monkey
 
 def test_an_answer_can_be_stopped(view, server, monkeypatch):
     script_tokens(monkeypatch, encode_text(ENCODING, "word " * 190))
-    choose = Decoder._choose
-    monkeypatch.setattr(Decoder, "_choose", lambda decoder: time.sleep(0.05) or choose(decoder))
+    choose, steps = Decoder._choose, []
+    monkeypatch.setattr(Decoder, "_choose", lambda decoder: steps.append(time.sleep(0.05)) or choose(decoder))
     with view("chat") as page:
         page.get_by_label("Message").fill("Go on")
         page.keyboard.press("Enter")
@@ -210,14 +215,17 @@ def test_an_answer_can_be_stopped(view, server, monkeypatch):
         button(page, "Stop").click()
         button(page, "Regenerate").wait_for()
         assert focused(page) == "Regenerate"
+        server.wait_until_idle()
+        assert len(steps) < 150  # of 200, after which an answer ends by itself
         button(page, "Regenerate").click()
         button(page, "Stop").wait_for()
         assert focused(page) == "Stop"
         page.locator(".message.assistant", has_text="word word").wait_for()
         page.keyboard.press("Enter")
         button(page, "Regenerate").wait_for()
-        assert 2 <= texts(page)[1].split().count("word") < 150
+        assert "word word" in texts(page)[1]
         server.wait_until_idle()
+        assert len(steps) < 300
 
 
 def watch_answer(page, lines):
