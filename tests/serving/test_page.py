@@ -14,7 +14,15 @@ from llm_assets.model.chat import encode_text
 from llm_assets.model.decoding import Decoder
 from llm_assets.serving.page_files import FOLDER
 from llm_assets.settings import PROJECT
-from tests.support.browser import button, chromium, open_page, serious_faults, view_opener
+from tests.support.browser import (
+    button,
+    check_wide_screen,
+    chromium,
+    open_page,
+    overflow,
+    serious_faults,
+    view_opener,
+)
 from tests.support.model_server import model_server, script_tokens
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING
@@ -504,14 +512,13 @@ def test_a_fault_is_found(view):
         assert "color-contrast" in faults and "select-name" in faults
 
 
-def test_views_fit_on_a_phone(view, monkeypatch):
+def test_views_fit_on_a_phone_and_on_a_wide_screen(view, monkeypatch):
     script_tokens(monkeypatch, encode_text(ENCODING, "x" * 150))
     with view("chat", viewport={"width": 320, "height": 640}, expected_errors=["400"]) as page:
         say(page, "word " * 2000)
         assert button(page, "Dismiss").bounding_box()["height"] < 50  # on one line
         button(page, "Delete").click()
         say(page, "y" * 100)
-        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         for name in ("Chat", "Base model", "Tokens"):
             page.get_by_role("link", name=name).click()
             page.get_by_role("heading", name=name, exact=True, level=1).wait_for()
@@ -519,7 +526,8 @@ def test_views_fit_on_a_phone(view, monkeypatch):
                 write_document(page).nth(2).click()
                 assert page.locator(".alternatives tbody").bounding_box()["y"] < 640
                 assert page.locator("#status").inner_text().startswith("Alternatives to “")
-            assert page.evaluate(overflow) <= 0, name
+            assert overflow(page) <= 0, name
+            check_wide_screen(page)
 
 
 # The package

@@ -17,7 +17,15 @@ from llm_assets.preference.response_pairs import pair_digest
 from llm_assets.release.checkpoint_lineage import lineage
 from llm_assets.serving.explorer import arena_routes, rank_queues, rank_routes
 from tests.support.api_requests import post
-from tests.support.browser import button, chromium, expect_in_sight, serious_faults, view_opener
+from tests.support.browser import (
+    button,
+    check_wide_screen,
+    chromium,
+    expect_in_sight,
+    overflow,
+    serious_faults,
+    view_opener,
+)
 from tests.support.model_server import script_tokens
 from tests.support.pipeline_server import pipeline_server
 from tests.support.scripted_engine import call_tokens
@@ -389,7 +397,7 @@ def test_a_step_of_the_tour_asks_a_model(view):
 
 
 @pytest.mark.parametrize("name", ["compare", "rank", "trace", "tour"])
-def test_views_fit_on_a_phone_and_are_dark(view, name, fact):
+def test_views_fit_on_a_phone_and_on_a_wide_screen_and_are_dark(view, name, fact):
     with view(name, viewport={"width": 320, "height": 640}, color_scheme="dark") as page:
         if name == "compare":
             choose(page, "sft_checkpoint", "base_checkpoint")
@@ -403,5 +411,6 @@ def test_views_fit_on_a_phone_and_are_dark(view, name, fact):
         else:
             button(page, "Take this step").click()
             page.locator(".lines").wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        assert overflow(page) <= 0
         assert not serious_faults(page)
+        check_wide_screen(page)
