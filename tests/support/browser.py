@@ -72,8 +72,8 @@ def check_wide_screen(page):
     page.set_viewport_size({"width": 2560, "height": 1440})
     assert overflow(page) <= 0
     main = page.locator("main").bounding_box()
-    assert 800 < main["width"] < 1300
-    assert main["x"] + main["width"] / 2 == pytest.approx(2560 / 2, abs=20)  # there may be a scroll bar
+    assert 800 < main["width"] < 1300, main
+    assert main["x"] + main["width"] / 2 == pytest.approx(2560 / 2, abs=20), main  # there may be a scroll bar
     for aside in page.locator("main aside").all():
         side, beside = aside.bounding_box(), aside.locator("xpath=preceding-sibling::*[1]").bounding_box()
         assert beside["x"] + beside["width"] <= side["x"] and side["x"] + side["width"] <= main["x"] + main["width"]
