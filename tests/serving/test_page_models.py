@@ -155,7 +155,7 @@ def vote_until_each_is_first(server, names):
     """Vote for the second answer until each of two models has given a first one; the number of votes."""
     firsts = set()
     for count in range(1, 41):
-        asked = post(server, "arena/comparisons", question="Who?", models=names).json()
+        asked = post(server, "arena/comparisons", question=f"Who is {count}?", models=names).json()
         body = post(server, "arena/votes", comparison=asked["comparison"], vote="second", labeller="ann").json()
         firsts.add(body["first"]["name"])
         if firsts == {*names}:
@@ -187,6 +187,7 @@ def test_the_arena_is_blind_until_the_vote(view, server, monkeypatch):
         assert models == {name: artifact(server, name).record.short_id for name in names}
         assert row["preferred"] == "first"
         count = vote_until_each_is_first(server, names)
+        page.get_by_label("Question", exact=True).fill("And who works here?")
         button(page, "Ask two models").click()
         page.locator(".revealed").wait_for(state="detached")
         page.keyboard.press("t")
