@@ -155,8 +155,8 @@ def vote_until_each_is_first(server, names):
     """Vote for the second answer until each of two models has given a first one; the number of votes."""
     firsts = set()
     for count in range(1, 41):
-        asked = post(server, "arena/comparisons", question=f"Who is {count}?", models=names).json()
-        body = post(server, "arena/votes", comparison=asked["comparison"], vote="second", labeller="ann").json()
+        comparison = post(server, "arena/comparisons", question=f"Who is {count}?", models=names).json()
+        body = post(server, "arena/votes", comparison=comparison["comparison"], vote="second", labeller="ann").json()
         firsts.add(body["first"]["name"])
         if firsts == {*names}:
             return count

@@ -91,7 +91,7 @@ def expect_in_sight(locator):
 def serious_faults(page):
     """What axe-core finds that is serious or critical, as a text per rule with the elements concerned.
 
-    Also landmarks that cannot be told apart, which axe-core calls moderate: screen readers list them by their names.
+    Also landmarks that share a name, which axe-core calls moderate: screen readers list them by name.
     """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra test)")
     violations = axe.Axe().run(page).response["violations"]
