@@ -14,12 +14,20 @@ from llm_assets.model.chat import encode_text
 from llm_assets.model.decoding import Decoder
 from llm_assets.serving.page_files import FOLDER
 from llm_assets.settings import PROJECT
-from tests.support.browser import button, chromium, open_page, serious_faults, view_opener
+from tests.support.browser import (
+    button,
+    check_wide_screen,
+    chromium,
+    open_page,
+    overflow,
+    serious_faults,
+    view_opener,
+)
 from tests.support.model_server import model_server, script_tokens
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING
 
-WRONG_KEY = "The server refuses this key: it is wrong. Enter another one."
+SETTINGS = {"Temperature": "0.3", "Top p": "0.9", "Top k": "7", "Maximum tokens": "90", "Seed": "5"}
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>&lt;b&gt;'
 CALL_ANSWER = [
     *encode_text(ENCODING, "I add."),
@@ -108,9 +116,13 @@ def test_the_next_question_sends_the_whole_conversation(view, monkeypatch):
     with view("chat") as page:
         page.get_by_label("System prompt").fill("Be short.")
         say(page, "What is 2 + 3?")
+        for label, value in SETTINGS.items():
+            page.get_by_label(label).fill(value)
         with page.expect_request("**/v1/chat/completions") as sent:
             say(page, "And then?")
         body = sent.value.post_data_json
+        settings = {"temperature": 0.3, "top_p": 0.9, "top_k": 7, "max_tokens": 90, "seed": 5}
+        assert {name: body.get(name) for name in settings} == settings
         roles = [message["role"] for message in body["messages"]]
         assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
         assert body["messages"][2]["tool_calls"][0]["function"]["arguments"] == '{"code":"2+3"}'
@@ -201,8 +213,8 @@ def test_a_saved_conversation_is_opened_again_and_can_be_trained_on(view, monkey
 
 def test_an_answer_can_be_stopped(view, server, monkeypatch):
     script_tokens(monkeypatch, encode_text(ENCODING, "word " * 190))
-    choose = Decoder._choose
-    monkeypatch.setattr(Decoder, "_choose", lambda decoder: time.sleep(0.05) or choose(decoder))
+    choose, steps = Decoder._choose, []
+    monkeypatch.setattr(Decoder, "_choose", lambda decoder: steps.append(time.sleep(0.05)) or choose(decoder))
     with view("chat") as page:
         page.get_by_label("Message").fill("Go on")
         page.keyboard.press("Enter")
@@ -210,14 +222,17 @@ def test_an_answer_can_be_stopped(view, server, monkeypatch):
         button(page, "Stop").click()
         button(page, "Regenerate").wait_for()
         assert focused(page) == "Regenerate"
+        server.wait_until_idle()
+        assert len(steps) < 150  # of 200, after which an answer ends by itself
         button(page, "Regenerate").click()
         button(page, "Stop").wait_for()
         assert focused(page) == "Stop"
         page.locator(".message.assistant", has_text="word word").wait_for()
         page.keyboard.press("Enter")
         button(page, "Regenerate").wait_for()
-        assert 2 <= texts(page)[1].split().count("word") < 150
+        assert "word word" in texts(page)[1]
         server.wait_until_idle()
+        assert len(steps) < 300
 
 
 def watch_answer(page, lines):
@@ -287,26 +302,6 @@ def test_errors_of_the_server_are_shown(view, server):
 # Base model and tokens
 
 
-def test_a_document_is_continued_from_an_alternative(view):
-    with view("base") as page:
-        chips = write_document(page)
-        prompt = len(ENCODING.document("In the evening"))
-        assert chips.count() == prompt + 6 and page.locator(".strip .written").count() == 6
-        chips.nth(prompt).click()
-        rows = page.locator(".alternatives tbody tr")
-        assert rows.count() == 10 and "%" in rows.first.inner_text()
-        other = rows.locator("button").nth(1)
-        label, text = other.get_attribute("aria-label"), other.inner_text()
-        with page.expect_request("**/api/continue") as sent:
-            other.click()
-        page.locator("button:enabled", has_text="Continue").first.wait_for()
-        assert len(sent.value.post_data_json["prompt"]) == prompt + 1
-        assert chips.count() == prompt + 7 and chips.nth(prompt).inner_text() == text
-        assert label.removeprefix("Continue from ") in chips.nth(prompt).get_attribute("aria-label")
-        button(page, "Continue").click()
-        page.locator(".strip button").nth(prompt + 12).wait_for()
-
-
 def test_tokens_are_reached_by_keyboard(view):
     with view("base") as page:
         chips = write_document(page)
@@ -331,20 +326,6 @@ def test_entropy_is_the_colour_of_a_token(view):
         assert chips.nth(2).evaluate(heat) == 0
 
 
-def test_a_text_is_shown_as_bits_bytes_and_tokens(view):
-    with view("tokens") as page:
-        page.get_by_label("Text", exact=True).fill("the ä")
-        page.get_by_text("5 characters, 6 bytes, 48 bits.").wait_for()
-        assert page.locator(".bytes li").last.inner_text().split() == ["ä", "c3", "a4", "11000011", "10100100"]
-        ids = ENCODING.encode("the ä")
-        row = page.get_by_role("region", name="Tokenizers").locator("tbody tr").inner_text().split()
-        assert row[-2:] == [f"{6 / len(ids):.2f}", str(len(ids))]
-        page.locator(".strip button").first.click()
-        page.locator(".merges li").first.wait_for()
-        steps = [step.replace("\n", "") for step in page.locator(".merges li").all_inner_texts()]
-        assert set(steps) == {ENCODING.decode(ids[:1])}
-
-
 # The shell
 
 
@@ -361,35 +342,6 @@ def test_the_view_is_in_the_address_and_the_theme_is_remembered(view):
         assert page.get_by_label("Theme").input_value() == "dark"
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert background == "rgb(20, 23, 27)"
-
-
-def test_a_server_with_a_key_is_asked_with_it(browser, server):
-    given = []
-
-    def check(route):
-        given.append(route.request.headers.get("authorization"))
-        if given[-1] == "Bearer secret":
-            route.continue_()
-        else:
-            route.fulfill(status=401, json={"error": {"message": "no key"}})
-
-    context = browser.new_context()
-    page = context.new_page()
-    page.route("**/v1/models", check)
-    page.goto(server.url)
-    page.get_by_label("Key", exact=True).wait_for()
-    page.keyboard.press("Escape")
-    page.get_by_text("The models cannot be listed: no key").wait_for()
-    assert page.get_by_role("link", name="Chat").get_attribute("aria-current") == "page"
-    button(page, "Look again").click()
-    for key in ("wrong", "secret"):
-        assert page.locator("#key [role=alert]").inner_text() == ("" if key == "wrong" else WRONG_KEY)
-        page.get_by_label("Key", exact=True).fill(key)
-        button(page, "Use this key").click()
-        page.wait_for_function("count => document.querySelector('#key').open === (count > 0)", arg=key == "wrong")
-    page.get_by_label("Message").wait_for()
-    assert given == [None, None, "Bearer wrong", "Bearer secret"]
-    context.close()
 
 
 def test_models_are_found_once_they_are_built(browser, server):
@@ -483,6 +435,7 @@ def test_views_have_no_serious_accessibility_fault(view, monkeypatch, scheme):
         assert not serious_faults(page)
         page.get_by_role("link", name="Tokens").click()
         page.get_by_text("Choose a token to see").wait_for()  # until then the strip is that of the view before
+        page.get_by_text("o200k_base are shown if their ranks are in the cache").wait_for()
         page.locator(".strip button").nth(2).click()
         page.locator(".merges").wait_for()
         assert not serious_faults(page)
@@ -496,14 +449,13 @@ def test_a_fault_is_found(view):
         assert "color-contrast" in faults and "select-name" in faults
 
 
-def test_views_fit_on_a_phone(view, monkeypatch):
+def test_views_fit_on_a_phone_and_on_a_wide_screen(view, monkeypatch):
     script_tokens(monkeypatch, encode_text(ENCODING, "x" * 150))
     with view("chat", viewport={"width": 320, "height": 640}, expected_errors=["400"]) as page:
         say(page, "word " * 2000)
         assert button(page, "Dismiss").bounding_box()["height"] < 50  # on one line
         button(page, "Delete").click()
         say(page, "y" * 100)
-        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         for name in ("Chat", "Base model", "Tokens"):
             page.get_by_role("link", name=name).click()
             page.get_by_role("heading", name=name, exact=True, level=1).wait_for()
@@ -511,7 +463,8 @@ def test_views_fit_on_a_phone(view, monkeypatch):
                 write_document(page).nth(2).click()
                 assert page.locator(".alternatives tbody").bounding_box()["y"] < 640
                 assert page.locator("#status").inner_text().startswith("Alternatives to “")
-            assert page.evaluate(overflow) <= 0, name
+            assert overflow(page) <= 0, name
+            check_wide_screen(page)
 
 
 # The package

@@ -1,7 +1,6 @@
 """What the page asks for beside OpenAI's API: conversations, documents and texts as tokens."""
 
 import asyncio
-import hashlib
 import json
 import math
 import re
@@ -12,14 +11,13 @@ import requests
 from fastapi import routing
 
 from llm_assets.model.chat import Call, Message, render
-from llm_assets.model.encoding import PUBLISHED, Published, write_ranks
 from llm_assets.serving import page_routes
 from llm_assets.serving.bounded_threads import BoundedThreads
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.page_files import FOLDER
-from llm_assets.tokens.tokenizer import train
 from tests.support.api_requests import post
 from tests.support.model_server import model_server, script_tokens
+from tests.support.published_ranks import stand_in_ranks
 from tests.support.tiny_models import ENCODING, TEXTS
 
 SPECIAL = ENCODING.special
@@ -34,20 +32,17 @@ ANSWERED = [
 ]
 
 
-GPT2 = train(TEXTS, 400)  # stands in for the published ranks
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory):
+    """Stands in for the published encoding, with its ranks in tiktoken's cache, which has those of no other."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield stand_in_ranks(patch, tmp_path_factory.mktemp("cache"), gpt2=400)["gpt2"]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """With ranks of gpt2 in tiktoken's cache, and those of no other published encoding."""
-    cache, data = tmp_path_factory.mktemp("cache"), write_ranks(GPT2.ranks)
-    known = Published("https://example.org/gpt2", hashlib.sha256(data).hexdigest(), GPT2.pattern, len(GPT2.ranks))
-    (cache / hashlib.sha1(known.url.encode()).hexdigest()).write_bytes(data)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIKTOKEN_CACHE_DIR", str(cache))
-        patch.setitem(PUBLISHED, "gpt2", known)
-        with model_server(tmp_path_factory.mktemp("server")) as running:
-            yield running
+def server(gpt2, tmp_path_factory):
+    with model_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
 
 
 def stream(server, **body):
@@ -84,15 +79,15 @@ def test_an_unanswered_conversation_ends_where_the_answer_begins(server):
     assert usage["prompt_tokens"] == len(tokens)
 
 
-def test_a_text_is_shown_in_the_tokens_of_the_encodings_that_are_here(server):
+def test_a_text_is_shown_in_the_tokens_of_the_encodings_that_are_here(server, gpt2):
     text = "Äpfel 東京 <|user_end|>"
     body = post(server, "tokenize", model="base", text=text).json()
     assert (body["characters"], body["bytes"]) == (len(text), len(text.encode()))
-    of_model, gpt2 = body["encodings"]
+    of_model, of_gpt2 = body["encodings"]
     assert [token["id"] for token in of_model["tokens"]] == ENCODING.encode(text) and of_model["published"] is None
-    assert [token["id"] for token in gpt2["tokens"]] == GPT2.encode(text)
-    assert (gpt2["published"], gpt2["vocabulary"]) == ("gpt2", len(GPT2.ranks))
-    for encoding in (of_model, gpt2):
+    assert [token["id"] for token in of_gpt2["tokens"]] == gpt2.encode(text)
+    assert (of_gpt2["published"], of_gpt2["vocabulary"]) == ("gpt2", len(gpt2.ranks))
+    for encoding in (of_model, of_gpt2):
         assert not any(token.get("special") for token in encoding["tokens"])
         parts = [bytes(token["bytes"]) if "bytes" in token else token["token"].encode() for token in encoding["tokens"]]
         assert b"".join(parts).decode() == text and any("bytes" in token for token in encoding["tokens"])
@@ -112,8 +107,8 @@ def test_a_text_of_many_tokens_keeps_nobody_waiting(server, monkeypatch):
     assert len(described) < 110 and not serialized
 
 
-def test_the_merges_of_a_token_end_with_it(server):
-    data, number = max(GPT2.ranks.items(), key=lambda item: len(item[0]))
+def test_the_merges_of_a_token_end_with_it(server, gpt2):
+    data, number = max(gpt2.ranks.items(), key=lambda item: len(item[0]))
     steps = post(server, "merges", encoding="gpt2", id=number).json()["steps"]
     assert [len(step) for step in steps] == list(range(len(data), 0, -1)) and len(data) > 3
     assert {"".join(token["token"] for token in step) for step in steps} == {data.decode()}

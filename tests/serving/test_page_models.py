@@ -1,8 +1,10 @@
 """Compare, Rank, Trace and Tour in a browser, and a chat that is traced, on what the pipeline's stages built."""
 
 import json
+import math
 import re
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 
@@ -15,9 +17,18 @@ from llm_assets.preference.journals import journals
 from llm_assets.preference.ranking_files import AGAIN
 from llm_assets.preference.response_pairs import pair_digest
 from llm_assets.release.checkpoint_lineage import lineage
-from llm_assets.serving.explorer import arena_routes, rank_queues, rank_routes
-from tests.support.api_requests import post
-from tests.support.browser import button, chromium, serious_faults, view_opener
+from llm_assets.serving.explorer import arena_routes, rank_queues, rank_routes, trace_routes
+from llm_assets.tracing import trace_answer
+from tests.support.api_requests import get, post
+from tests.support.browser import (
+    button,
+    check_wide_screen,
+    chromium,
+    expect_in_sight,
+    overflow,
+    serious_faults,
+    view_opener,
+)
 from tests.support.model_server import script_tokens
 from tests.support.pipeline_server import pipeline_server
 from tests.support.scripted_engine import call_tokens
@@ -93,6 +104,12 @@ def choose(page, *names):
 
 def test_models_answer_side_by_side(view):
     with view("compare") as page:
+        ticked = page.locator(".choice:has(:checked)")
+        ticked.first.wait_for()
+        assert [label.inner_text().split()[0] for label in ticked.all()] == ["dpo_checkpoint", "rlhf_checkpoint"]
+        assert page.locator(".choice").count() > 6
+        for label in ticked.all():
+            expect_in_sight(label)
         choose(page, "sft_checkpoint", "rlhf_checkpoint", "base_checkpoint")
         page.get_by_label("Maximum tokens").fill("6")
         page.get_by_label("Prompt").fill(HOSTILE)
@@ -130,14 +147,28 @@ def test_checkpoints_of_two_recipes_show_lineage_cost_and_what_differs(view, ser
         keys = details.locator("tbody tr td:first-child").all_inner_texts()
         assert keys == [build.key for build in known.builds]
         assert {"raw_warc/sample", "base_checkpoint", "conversations", "rl_checkpoint"} <= set(keys)
+        page.locator(".columns article").last.locator("summary").click()
         assert not serious_faults(page)
 
 
+def vote_until_each_is_first(server, names):
+    """Vote for the second answer until each of two models has given a first one; the number of votes."""
+    firsts = set()
+    for count in range(1, 41):
+        comparison = post(server, "arena/comparisons", question=f"Who is {count}?", models=names).json()
+        body = post(server, "arena/votes", comparison=comparison["comparison"], vote="second", labeller="ann").json()
+        firsts.add(body["first"]["name"])
+        if firsts == {*names}:
+            return count
+    raise AssertionError(f"{firsts} always comes first, so the order is not random")
+
+
 def test_the_arena_is_blind_until_the_vote(view, server, monkeypatch):
-    texts = iter((["Ann."], ["Bob."]))  # models that were trained for seconds may say the same
+    texts = cycle((["Ann."], ["Bob."]))  # models that were trained for seconds may say the same
     monkeypatch.setattr(arena_routes, "texts_of", lambda body: next(texts))
+    names = ["sft_checkpoint", "rlhf_checkpoint"]
     with view("compare") as page:
-        choose(page, "sft_checkpoint", "rlhf_checkpoint")
+        choose(page, *names)
         page.get_by_label("Your name").fill("ann")
         page.get_by_label("Question", exact=True).fill("Who lives here?")
         page.get_by_label("Models").select_option("ticked")
@@ -147,16 +178,39 @@ def test_the_arena_is_blind_until_the_vote(view, server, monkeypatch):
         assert page.locator(".revealed").count() == 0
         page.keyboard.press("1")  # the focus is on the answers
         page.locator(".revealed").wait_for()
-        assert {"sft_checkpoint", "rlhf_checkpoint"} < set(page.locator(".revealed").inner_text().split())
-        page.get_by_text("1 vote").wait_for()
+        assert {*names} < set(page.locator(".revealed").inner_text().split())
+        page.get_by_text(": 1 vote.").wait_for()
         table = page.get_by_role("region", name="Ratings of models").locator("tbody tr")
         assert table.count() == 2 and table.first.locator("td").nth(3).inner_text() == "1"
         (row,) = rankings(server, "rankings/arena/ann.jsonl")
-        names = ("sft_checkpoint", "rlhf_checkpoint")
         models = {model["name"]: model["identity"] for model in row["models"].values()}
         assert models == {name: artifact(server, name).record.short_id for name in names}
         assert row["preferred"] == "first"
+        count = vote_until_each_is_first(server, names)
+        page.get_by_label("Question", exact=True).fill("And who works here?")
+        button(page, "Ask two models").click()
+        page.locator(".revealed").wait_for(state="detached")
+        page.keyboard.press("t")
+        page.get_by_text(f": {count + 2} votes.").wait_for()
+        check_ratings(table, get(server, "arena/ratings").json()["ratings"])
         assert not serious_faults(page)
+
+
+def check_ratings(table, ratings):
+    """The rows of the arena's table have the ratings and their intervals, as numbers and drawn."""
+    names = ["low", "rating", "high"]
+    cells = [row.split("\t")[:3] for row in table.all_inner_texts()]
+    rounded = [[f"{math.floor(each[name] + 0.5):,}" for name in names] for each in ratings]  # browsers round up
+    assert cells == [
+        [each["model"], rating, f"{low} – {high}"] for each, (low, rating, high) in zip(ratings, rounded, strict=True)
+    ]
+    places = (
+        "(plots, names) => plots.map(({ style }) => names.map(name => Number(style.getPropertyValue(`--${name}`))))"
+    )
+    low, high = min(each["low"] for each in ratings), max(each["high"] for each in ratings)
+    for place, each in zip(table.locator(".interval").evaluate_all(places, names), ratings, strict=True):
+        assert place == pytest.approx([(each[name] - low) / (high - low) for name in names], abs=1e-3)
+        assert each["low"] < each["rating"] < each["high"]
 
 
 # Rank
@@ -350,6 +404,27 @@ def test_a_chat_that_searches_is_shown_as_tokens_and_traced(view, server, fact, 
         assert page.get_by_label("Results of tools").input_value() == result
 
 
+def test_an_answer_of_200_tokens_is_one_request_to_the_index(view, server, monkeypatch):
+    encoding = Encoding.load(artifact(server, "trace_index").path)
+    texts = read_table(artifact(server, "clean_corpus", "sample").table("text"))["text"]
+    answer = encoding.decode(encoding.encode(max(texts, key=len).replace("\n", " "))[:200]).strip()
+    calls, requested = [], []
+
+    def counted(index, text, *others):
+        calls.append(text)
+        return trace_answer(index, text, *others)
+
+    monkeypatch.setattr(trace_routes, "trace_answer", counted)
+    with view("trace") as page:
+        page.on("request", lambda request: requested.append(request.url))
+        items = trace(page, answer)
+        counts = page.get_by_text(re.compile(r"^\d+ tokens, \d+ matches")).last.inner_text()
+        tokens, matches = (int(part.split()[0]) for part in counts.split(", ")[:2])
+        assert 190 <= tokens <= 210 and items.count() == matches > 0
+        assert page.locator(".traced").inner_text() == answer
+    assert calls == [answer] and requested == [f"{server.url}/api/trace"]
+
+
 # Pipeline
 
 
@@ -382,7 +457,7 @@ def test_a_step_of_the_tour_asks_a_model(view):
 
 
 @pytest.mark.parametrize("name", ["compare", "rank", "trace", "tour"])
-def test_views_fit_on_a_phone_and_are_dark(view, name, fact):
+def test_views_fit_on_a_phone_and_on_a_wide_screen_and_are_dark(view, name, fact):
     with view(name, viewport={"width": 320, "height": 640}, color_scheme="dark") as page:
         if name == "compare":
             choose(page, "sft_checkpoint", "base_checkpoint")
@@ -396,5 +471,6 @@ def test_views_fit_on_a_phone_and_are_dark(view, name, fact):
         else:
             button(page, "Take this step").click()
             page.locator(".lines").wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        assert overflow(page) <= 0
         assert not serious_faults(page)
+        check_wide_screen(page)

@@ -206,7 +206,7 @@ class Base {
       percent(alternative.probability),
       bar(alternative.probability),
     ]);
-    return table("Alternatives", columns, rows, (row) => token.alternatives[row].id === token.id);
+    return table("The ten most probable tokens", columns, rows, (row) => token.alternatives[row].id === token.id);
   }
 
   alternativeButton(alternative, place) {

@@ -160,7 +160,9 @@ class Compare {
       const query = new URLSearchParams(models.map((model) => ["model", model.name]));
       const body = await getJson(`api/compare/lineages?${query}`);
       if (shown !== this.lineages) return;
-      for (const { model, lineage } of body.models) shown.get(model)?.replaceChildren(lineagePanel(lineage));
+      for (const { model, lineage } of body.models) {
+        shown.get(model)?.replaceChildren(lineagePanel(model, lineage));
+      }
       if (models.length > 1) this.differences.replaceChildren(differencesTable(body));
     } catch (error) {
       showProblem(error);

@@ -81,7 +81,7 @@ class CaptureHistory {
     ]);
     return element(
       "section",
-      { "aria-label": "Quality rules that the page breaks" },
+      {},
       element("h3", {}, "Quality rules that the page breaks"),
       table("Quality rules that the page breaks", columns, rows),
     );
@@ -142,7 +142,7 @@ class CaptureHistory {
     ]);
     return element(
       "section",
-      { "aria-label": "Duplicates" },
+      {},
       element("h3", {}, `Duplicates: ${number(cluster[0].size)} pages, of which one is kept`),
       table("Duplicates", columns, rows),
     );
@@ -166,7 +166,7 @@ class CaptureHistory {
     ]);
     return element(
       "section",
-      { "aria-label": "Versions" },
+      {},
       element("h3", {}, "Versions of this page"),
       table("Versions of this page", columns, rows),
     );

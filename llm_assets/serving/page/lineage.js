@@ -4,8 +4,8 @@ import { element, number } from "./dom.js";
 import { table } from "./table.js";
 import { count, duration, size } from "./units.js";
 
-// A checkpoint's lineage with its cost, folded; null is that of a folder that is no artifact.
-export function lineagePanel(lineage) {
+// A checkpoint's lineage with its cost, folded; null is that of a folder that is no artifact. model: its name.
+export function lineagePanel(model, lineage) {
   if (!lineage) return element("p", { class: "soft" }, "A folder without a record: its lineage is not known.");
   const { parameters, builds, cost, missing } = lineage;
   const facts = [
@@ -30,7 +30,7 @@ export function lineagePanel(lineage) {
     {},
     element("summary", {}, `Cost with everything it was built from: ${facts.filter(Boolean).join(", ")}`),
     missing.length ? element("p", {}, `No longer in the store, and not counted: ${missing.join(", ")}.`) : "",
-    table("Lineage, upstream first", columns, rows),
+    table(`Lineage of ${model}, upstream first`, columns, rows),
   );
 }
 
