@@ -62,6 +62,7 @@ SLOW_MODULES = (
     "tests.serving.test_page_explorer",
     "tests.serving.test_explorer",
     "tests.serving.test_page_models",
+    "tests.serving.test_page_trained",
     "tests.serving.test_pipeline_endpoints",
     "tests.serving.test_rankings_version",
     "tests.serving.test_stale_assets",

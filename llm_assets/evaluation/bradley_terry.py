@@ -4,6 +4,9 @@ The model (Biometrika 39, 1952) says that the first of two answers wins with pro
 as half a win of each, as in Chatbot Arena (arXiv:2403.04132). The strengths are those of the greatest likelihood, found
 by Hunter's iteration (Annals of Statistics 32, 2004). Each model has one tie with an imaginary one of the mean rating,
 so that a model that always won has a finite rating.
+
+For the intervals, the share of wins of each pair of models is drawn from its posterior, a Beta distribution with
+Jeffreys' prior. A bootstrap over comparisons has no width where all of a pair agree, as after a single vote.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 from .intervals import CONFIDENCE, SEED
 
 MEAN_RATING = 1_000.0
-RESAMPLES = 1_000
+DRAWS = 1_000
 MOST_STEPS = 1_000
 TOLERANCE = 1e-8  # of the natural logarithm of a strength, where the iteration ends
 OUTCOMES = ("first", "second", "tie")
@@ -28,7 +31,7 @@ Battle = tuple[str, str, str]  # first model, second model, outcome
 
 @dataclass(frozen=True)
 class Rating:
-    """A model's place. low, high: ends of the 95 % bootstrap interval over the comparisons."""
+    """A model's place. low, high: ends of the 95 % interval."""
 
     model: str
     rating: float
@@ -50,23 +53,33 @@ def ratings(battles: Iterable[Battle]) -> list[Rating]:
     if not models:
         return []
     places = {model: place for place, model in enumerate(models)}
-    cells = sorted(counts)
-    scores = np.zeros((len(cells), len(models), len(models)))
-    for cell, (first, second, outcome) in enumerate(cells):
-        scores[cell, places[first], places[second]] = _FIRST_SCORE[outcome]
-        scores[cell, places[second], places[first]] = 1 - _FIRST_SCORE[outcome]
-    observed = np.array([counts[cell] for cell in cells])
-    resampled = np.random.default_rng(SEED).multinomial(observed.sum(), observed / observed.sum(), RESAMPLES)
-    by_sample = np.tensordot(np.vstack([observed, resampled]), scores, 1)
-    values = MEAN_RATING + 400 / np.log(10) * log_strengths(by_sample)
+    observed = np.zeros((len(models), len(models)))
+    for (first, second, outcome), count in counts.items():
+        observed[places[first], places[second]] += count * _FIRST_SCORE[outcome]
+        observed[places[second], places[first]] += count * (1 - _FIRST_SCORE[outcome])
+    values = MEAN_RATING + 400 / np.log(10) * log_strengths(np.stack([observed, *drawn_scores(observed)]))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values[1:], [tail, 1 - tail], axis=0)
+    low, high = np.minimum(low, values[0]), np.maximum(high, values[0])  # no draw reaches the rating of who always won
     table = []
     for model, place in places.items():
         wins, losses, ties = _record(counts, model)
         estimates = (round(float(numbers[place]), 1) for numbers in (values[0], low, high))
         table.append(Rating(model, *estimates, battles=wins + losses + ties, wins=wins, losses=losses, ties=ties))
     return sorted(table, key=lambda rating: (-rating.rating, rating.model))
+
+
+def drawn_scores(observed: np.ndarray) -> np.ndarray:
+    """Scores that the posterior of each pair's share of wins gives, [DRAWS, models, models].
+
+    observed: as one sample of `log_strengths`. Pairs that have not met have no scores.
+    """
+    rng, scores = np.random.default_rng(SEED), np.zeros((DRAWS, *observed.shape))
+    for first, second in zip(*np.nonzero(np.triu(observed + observed.T)), strict=True):
+        won, lost = observed[first, second], observed[second, first]
+        scores[:, first, second] = (won + lost) * rng.beta(won + 0.5, lost + 0.5, DRAWS)
+        scores[:, second, first] = won + lost - scores[:, first, second]
+    return scores
 
 
 def log_strengths(scores: np.ndarray) -> np.ndarray:

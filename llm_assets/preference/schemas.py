@@ -100,7 +100,7 @@ class ArenaRatings(pa.DataFrameModel):
     model: str
     identity: str
     rating: float
-    low: float = pa.Field(description="lower end of the 95 % bootstrap interval over the votes")
+    low: float = pa.Field(description="lower end of the 95 % interval")
     high: float
     battles: pl.Int64 = pa.Field(ge=1, description="votes on an answer of this model")
     wins: pl.Int64 = pa.Field(ge=0)

@@ -40,6 +40,24 @@ def test_strengths_are_those_that_a_general_optimiser_finds():
     assert np.allclose(log_strengths(scores[None].astype(float))[0], best - best.mean(), atol=1e-4)
 
 
+def test_one_vote_tells_little():
+    """A bootstrap would say that it tells all."""
+    winner, loser = ratings([("a", "b", "first")])
+    assert winner.rating > 1000 > loser.rating and winner.low < 1000 < winner.high
+    unanimous, _ = ratings([("a", "b", "first")] * 20)
+    assert unanimous.low < unanimous.rating <= unanimous.high and unanimous.low > 1000
+
+
+@pytest.mark.parametrize("odds", [1, 4])
+def test_intervals_hold_the_true_ratings(odds):
+    rng, truth, inside = np.random.default_rng(7), 1000 + 200 * math.log10(odds), 0
+    for won in rng.binomial(40, odds / (odds + 1), 100):
+        table = ratings([("a", "b", "first")] * won + [("a", "b", "second")] * (40 - won))
+        (row,) = [row for row in table if row.model == "a"]
+        inside += row.low <= truth <= row.high
+    assert inside >= 92
+
+
 def test_a_model_that_always_wins_and_one_that_met_nobody_else_are_finite():
     table = ratings([("a", "b", "first")] * 5 + [("c", "d", "second")])
     assert all(np.isfinite([row.rating, row.low, row.high]).all() for row in table)

@@ -92,7 +92,7 @@ export class Arena {
       const facts = [`${number(votes)} ${votes === 1 ? "vote" : "votes"}`];
       if (bothBad) facts.push(`${number(bothBad)} of them “both bad”, which count as ties`);
       if (rejects) facts.push(`${number(rejects)} lines could not be read as votes`);
-      const note = "Ratings of the Bradley–Terry model on Elo’s scale, with 95 % bootstrap intervals";
+      const note = "Ratings of the Bradley–Terry model on Elo’s scale, with 95 % intervals";
       this.ratings.replaceChildren(
         element("h3", {}, "Ratings"),
         element("p", { class: "soft" }, `${note}: ${facts.join("; ")}.`),
