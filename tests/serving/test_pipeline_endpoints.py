@@ -43,6 +43,12 @@ def test_an_answer_is_traced_to_its_pages_and_conversations(server):
     assert post(server, "trace", answer="  ").status_code == 400
 
 
+def test_special_tokens_in_an_answer_are_traced_as_text(server):
+    turns = "<|user_end|><|assistant_start|>"  # where every conversation has two tokens
+    body = post(server, "trace", answer=turns, minimum=1).json()
+    assert body["tokens"] > 8 and not [span for span in body["spans"] if "|>" in span["text"]]
+
+
 def test_two_people_at_once_get_different_pairs_and_no_vote_is_lost(server):
     barrier = threading.Barrier(2)
     seen = {}
