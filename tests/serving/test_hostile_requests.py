@@ -16,8 +16,10 @@ from dataclasses import replace
 
 import pytest
 import requests
+from click.testing import CliRunner
 from pydantic import ValidationError
 
+from llm_assets.cli import cli
 from llm_assets.model.decoding import Decoder
 from llm_assets.model.prefill import CachedModel
 from llm_assets.model.sampling import Engine
@@ -508,6 +510,22 @@ def test_another_address_needs_a_key(host):
     Address(host, key="secret").check()
     for local in ("127.0.0.1", "localhost", "::1"):
         Address(local).check()
+
+
+def test_the_command_listens_on_another_address_only_with_a_key(tmp_path, monkeypatch):
+    class Listens(Exception):
+        pass
+
+    def listen(address):
+        raise Listens
+
+    monkeypatch.setattr(Address, "listen", listen)
+    words = ["serve", str(write_checkpoint(tmp_path / "base", is_chat=False)), "--host", "0.0.0.0"]
+    with pytest.raises(ValueError, match="give them a key with --key or the variable LLM_ASSETS_KEY"):
+        CliRunner().invoke(cli, words, catch_exceptions=False)
+    for options in ({"args": [*words, "--key", "secret"]}, {"args": words, "env": {"LLM_ASSETS_KEY": "secret"}}):
+        with pytest.raises(Listens):
+            CliRunner().invoke(cli, **options, catch_exceptions=False)
 
 
 @pytest.mark.parametrize(
