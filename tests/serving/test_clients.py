@@ -9,6 +9,7 @@ import pytest
 from llm_assets.release.benchmark_model import exported_tokenizer
 from llm_assets.serving.protocol import ChatRequest, CompletionRequest
 from llm_assets.settings import PROJECT
+from tests.support.api_schema import CHECKS, assert_generated_conform, assert_success_conforms, operations_of
 from tests.support.model_server import SHAPE, model_server
 from tests.support.tiny_models import TEXTS
 
@@ -91,43 +92,39 @@ def test_every_field_of_the_openai_client_is_known():
         assert set(fields.CompletionCreateParamsBase.__annotations__) <= model.model_fields.keys()
 
 
-SHORT = {
-    "/v1/chat/completions": {"max_tokens": 2, "stream": False},
-    "/v1/completions": {"max_tokens": 2, "stream": False},
-    "/api/continue": {"max_tokens": 2},
+SHORT = {"max_tokens": 2, "stream": False}
+# Of each operation, a request that is answered, and fields that all requests have, so that some more are.
+ANSWERED = {
+    "POST /v1/chat/completions": (
+        {"body": {"messages": QUESTIONS, "n": 2, "logprobs": True, "top_logprobs": 2}},
+        {"model": "chat", **SHORT},
+    ),
+    "POST /v1/completions": (
+        {"body": {"prompt": ["a", "b"], "logprobs": 2, "echo": True}},
+        {"model": "base", **SHORT},
+    ),
+    "GET /v1/models": ({}, {}),
+    "GET /v1/models/{name}": ({"path_parameters": {"name": "chat"}}, {}),
+    "GET /health": ({}, {}),
+    "POST /api/render": ({"body": {"messages": QUESTIONS, "tools": ["python"]}}, {"model": "chat"}),
+    "POST /api/frame": ({"body": {"path": "api/data/raw", "query": "crawl=c"}}, {}),
+    "POST /api/tokenize": ({"body": {"text": "Äpfel <|bos|>"}}, {"model": "base"}),
+    "POST /api/merges": ({"body": {"id": 300}}, {"model": "base"}),
+    "POST /api/continue": ({"body": {"prompt": "In the"}}, {"model": "base", "max_tokens": 2}),
 }
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_schema_conformance",
-)
+NOT_IMPLEMENTED = "POST /v1/embeddings"
 
 
 def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed (extra test)")
-    from hypothesis import HealthCheck, Phase, given, settings
-
-    schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
-    operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 11
-    answered = set()
-    for operation in operations:
-
-        @given(case=operation.as_strategy())
-        @settings(max_examples=8, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
-        def conforms(case):
-            if isinstance(case.body, dict):  # a model that exists, and a short answer
-                case.body = {**case.body, "model": "base", **SHORT.get(case.path, {})}
-            response = case.call(base_url=server.url, timeout=120)
-            if response.status_code == 200:
-                answered.add(case.path)
-            left_out = {"not_a_server_error"} if case.path == "/v1/embeddings" else set()  # 501
-            names = [name for name in CHECKS if name not in left_out]
-            case.validate_response(response, checks=[getattr(schemathesis.checks, name) for name in names])
-
-        conforms()
-    assert {"/v1/completions", "/v1/models", "/health", "/api/tokenize", "/api/merges"} <= answered
+    operations = operations_of(server, schemathesis)
+    assert operations.keys() == {*ANSWERED, NOT_IMPLEMENTED}
+    for name, (request, fixed) in ANSWERED.items():
+        if "body" in request:
+            request = {"body": {**request["body"], **fixed}}
+        assert_success_conforms(server, operations[name], **request)
+        assert_generated_conform(server, operations[name], 8, fixed)
+    assert_generated_conform(server, operations[NOT_IMPLEMENTED], 8, {}, CHECKS[1:])  # its status is 501
 
 
 def harness_model(server, tmp_path, kind, **settings):
