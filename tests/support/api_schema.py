@@ -21,7 +21,7 @@ def assert_conforms(server, case, checks=CHECKS):
     """Send a request, whose answer must fit the schema; returns the answer."""
     import schemathesis
 
-    response = case.call(base_url=server.url, timeout=120)
+    response = case.call(base_url=server.url, timeout=120, headers={"Content-Type": "application/json"})
     case.validate_response(response, checks=[getattr(schemathesis.checks, name) for name in checks])
     return response
 
