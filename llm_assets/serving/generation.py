@@ -136,11 +136,11 @@ class Generation:
 
     def finish(self, reason: str, client_call: ClientCall | None = None) -> Piece:
         """The last piece. The text of a call that was never closed is part of the answer, as in `to_messages`, unless
-        the client forced the call.
+        the client required the call.
         """
         piece = Piece(self.choice, client_call=client_call)
-        is_forced = self.prompt.sampling.opening is not None and not self.row.completion.calls  # the open call
-        if client_call is None and not is_forced:
+        is_required = self.prompt.sampling.opening is not None and not self.row.completion.calls  # the open call
+        if client_call is None and not is_required:
             for scored in self._open_call or []:
                 if not self.text.is_stopped:
                     self._show(scored, piece)

@@ -225,8 +225,8 @@ def answers_of_the_model(server):
     body = {"model": "chat", "max_tokens": 12, "temperature": 0, "stop": ["the"]}
     rows = [{"text": text[:40].strip()} for text in TEXTS[:4]]
     for row in rows:
-        asked = {**body, "messages": [{"role": "user", "content": row["text"]}]}
-        [choice] = server.post("chat/completions", asked).json()["choices"]
+        messages = [{"role": "user", "content": row["text"]}]
+        [choice] = server.post("chat/completions", {**body, "messages": messages}).json()["choices"]
         row["target"] = choice["message"]["content"]
     return rows
 
@@ -242,8 +242,8 @@ def test_the_guides_harness_commands_work(server, harness, tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache"), "PATH": path}
     commands = re.findall(r"^lm_eval(?:.*\\\n)*.*", "".join(examples("console")), re.MULTILINE)
     for command, task, metric in zip(commands, ("choices", "answers"), ("acc", "exact_match"), strict=True):
-        own = f"--tasks {task} --include_path tasks --output_path {task}"
-        words = ["sh", "-ec", re.sub(r"--tasks \S+", own, on_server(command, server))]
+        options = f"--tasks {task} --include_path tasks --output_path {task}"
+        words = ["sh", "-ec", re.sub(r"--tasks \S+", options, on_server(command, server))]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         (results,) = (tmp_path / task).rglob("results_*.json")

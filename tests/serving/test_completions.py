@@ -149,14 +149,14 @@ def test_a_call_of_the_clients_function_is_returned(server, monkeypatch):
 
 SEARCH = {"type": "function", "function": {"name": "search"}}
 PYTHON = {"type": "function", "function": {"name": "python"}}
-FORCED = [("required", [SEARCH]), (SEARCH, [PYTHON, SEARCH])]
+REQUIRED = [("required", [SEARCH]), (SEARCH, [PYTHON, SEARCH])]
 LOOKED_UP = encode_text(ENCODING, "the town")
 
 
-@pytest.mark.parametrize(("choice", "tools"), FORCED, ids=["required", "named"])
-def test_an_answer_begins_with_the_call_that_is_forced(server, monkeypatch, choice, tools):
+@pytest.mark.parametrize(("tool_choice", "tools"), REQUIRED, ids=["required", "named"])
+def test_an_answer_begins_with_the_call_that_is_required(server, monkeypatch, tool_choice, tools):
     script_tokens(monkeypatch, [None, *LOOKED_UP, ENCODING.special["<|search_end|>"]])
-    body = {"messages": QUESTIONS, "tools": tools, "tool_choice": choice, "max_tokens": 60}
+    body = {"messages": QUESTIONS, "tools": tools, "tool_choice": tool_choice, "max_tokens": 60}
     [choice] = server.post("chat/completions", body).json()["choices"]
     [call] = choice["message"]["tool_calls"]
     assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] is None
@@ -164,22 +164,25 @@ def test_an_answer_begins_with_the_call_that_is_forced(server, monkeypatch, choi
 
 
 @pytest.mark.parametrize(("max_tokens", "finish"), [(60, "stop"), (len(LOOKED_UP), "length")])
-@pytest.mark.parametrize("forced", [{"tool_choice": "required"}, {}], ids=["forced", "unforced"])
-def test_only_a_call_that_was_not_forced_is_text_if_it_is_never_closed(server, monkeypatch, forced, max_tokens, finish):
-    opening = None if forced else ENCODING.special["<|search_start|>"]
+@pytest.mark.parametrize("tool_choice", ["required", "auto"])
+def test_only_a_call_that_was_not_required_is_text_if_it_is_never_closed(
+    server, monkeypatch, tool_choice, max_tokens, finish
+):
+    opening = None if tool_choice == "required" else ENCODING.special["<|search_start|>"]
     script_tokens(monkeypatch, [opening, *LOOKED_UP])
-    body = {"messages": QUESTIONS, "tools": [SEARCH], "max_tokens": max_tokens, "logprobs": True, **forced}
+    settings = {"tool_choice": tool_choice, "max_tokens": max_tokens, "logprobs": True}
+    body = {"messages": QUESTIONS, "tools": [SEARCH], **settings}
     [choice] = server.post("chat/completions", body).json()["choices"]
-    shown = "" if forced else ENCODING.decode(LOOKED_UP[: max_tokens - 1])
+    shown = "" if tool_choice == "required" else ENCODING.decode(LOOKED_UP[: max_tokens - 1])
     assert choice["message"]["content"] == shown.removeprefix(" ") and choice["finish_reason"] == finish
     assert "".join(token["token"] for token in choice["logprobs"]["content"]) == shown
     chunks = events(server.post("chat/completions", {**body, "stream": True}, stream=True))
-    last = [chunk["choices"][0] for chunk in chunks]
-    assert "".join(item["delta"].get("content", "") for item in last) == choice["message"]["content"]
-    assert last[-1]["finish_reason"] == finish
+    streamed = [chunk["choices"][0] for chunk in chunks]
+    assert "".join(item["delta"].get("content", "") for item in streamed) == choice["message"]["content"]
+    assert streamed[-1]["finish_reason"] == finish
 
 
-def test_a_call_after_a_forced_one_is_text_if_it_is_never_closed(server, monkeypatch):
+def test_a_call_after_a_required_one_is_text_if_it_is_never_closed(server, monkeypatch):
     script_tokens(monkeypatch, [*call_tokens("python", "2+3"), ENCODING.special["<|python_start|>"], *LOOKED_UP])
     body = {"messages": QUESTIONS, "tools": [{"type": "python"}], "tool_choice": "required", "max_tokens": 60}
     [choice] = server.post("chat/completions", body).json()["choices"]

@@ -114,7 +114,7 @@ def script_tokens(monkeypatch, script, encoding=ENCODING):
     def choose(decoder):
         scripted = [script[row.step] if row.step < len(script) else end for row in decoder.rows]
         chosen = CHOOSE(decoder).tolist()
-        return torch.tensor([own if token is None else token for token, own in zip(scripted, chosen, strict=True)])
+        return torch.tensor([new if token is None else token for token, new in zip(scripted, chosen, strict=True)])
 
     monkeypatch.setattr(Decoder, "_choose", choose)
 
