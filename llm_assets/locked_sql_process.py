@@ -87,10 +87,22 @@ def only_select(sql: str) -> duckdb.Statement:
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
         raise Refused(f"give one statement, not {len(statements)}")
-    kind = statements[0].type
-    if kind != duckdb.StatementType.SELECT:
-        raise Refused(f"only SELECT is allowed, not {kind.name}")
-    return statements[0]
+    (statement,) = statements
+    try:
+        kind = statement.type.name
+    except ValueError:  # DuckDB has kinds that its Python package does not know, such as UPDATE EXTENSIONS
+        kind = ""
+    if kind != "SELECT":
+        raise Refused(f"only SELECT is allowed, not {_in_the_users_words(statement, kind)}")
+    return statement
+
+
+def _in_the_users_words(statement: duckdb.Statement, kind: str) -> str:
+    """What a statement that is no SELECT begins with. kind: as DuckDB names it, which for INSTALL is LOAD."""
+    if kind == "MULTI":
+        return "PIVOT without its values; name them, as in ON column IN ('a', 'b')"
+    word = re.match(r"\w*", statement.query.upper()).group()  # type: ignore[union-attr]
+    return kind if word in ("", "WITH") else word
 
 
 def locked_connection(job: dict[str, Any]) -> duckdb.DuckDBPyConnection:

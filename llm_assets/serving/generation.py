@@ -135,9 +135,12 @@ class Generation:
         self.row, self.is_calling = replace(self.row, ended=False), False
 
     def finish(self, reason: str, client_call: ClientCall | None = None) -> Piece:
-        """The last piece. The text of a call that was never closed is part of the answer, as in `to_messages`."""
+        """The last piece. The text of a call that was never closed is part of the answer, as in `to_messages`, unless
+        the client required the call.
+        """
         piece = Piece(self.choice, client_call=client_call)
-        if client_call is None:
+        is_required = self.prompt.sampling.opening is not None and not self.row.completion.calls  # the open call
+        if client_call is None and not is_required:
             for scored in self._open_call or []:
                 if not self.text.is_stopped:
                     self._show(scored, piece)

@@ -1,14 +1,19 @@
 """Programs of others understand the API: the openai client, schemathesis, lm-evaluation-harness, curl."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from llm_assets.release.benchmark_model import exported_tokenizer
 from llm_assets.serving.protocol import ChatRequest, CompletionRequest
 from llm_assets.settings import PROJECT
+from tests.support.api_schema import CHECKS, assert_generated_conform, assert_success_conforms, operations_of
 from tests.support.model_server import SHAPE, model_server
 from tests.support.tiny_models import TEXTS
 
@@ -91,58 +96,57 @@ def test_every_field_of_the_openai_client_is_known():
         assert set(fields.CompletionCreateParamsBase.__annotations__) <= model.model_fields.keys()
 
 
-SHORT = {
-    "/v1/chat/completions": {"max_tokens": 2, "stream": False},
-    "/v1/completions": {"max_tokens": 2, "stream": False},
-    "/api/continue": {"max_tokens": 2},
+SHORT = {"max_tokens": 2, "stream": False}
+# Of each operation, a request that is answered, and fields that all requests have, so that some more are.
+ANSWERED = {
+    "POST /v1/chat/completions": (
+        {"body": {"messages": QUESTIONS, "n": 2, "logprobs": True, "top_logprobs": 2}},
+        {"model": "chat", **SHORT},
+    ),
+    "POST /v1/completions": (
+        {"body": {"prompt": ["a", "b"], "logprobs": 2, "echo": True}},
+        {"model": "base", **SHORT},
+    ),
+    "GET /v1/models": ({}, {}),
+    "GET /v1/models/{name}": ({"path_parameters": {"name": "chat"}}, {}),
+    "GET /health": ({}, {}),
+    "POST /api/render": ({"body": {"messages": QUESTIONS, "tools": ["python"]}}, {"model": "chat"}),
+    "POST /api/frame": ({"body": {"path": "api/data/raw", "query": "crawl=c"}}, {}),
+    "POST /api/tokenize": ({"body": {"text": "Äpfel <|bos|>"}}, {"model": "base"}),
+    "POST /api/merges": ({"body": {"id": 300}}, {"model": "base"}),
+    "POST /api/continue": ({"body": {"prompt": "In the"}}, {"model": "base", "max_tokens": 2}),
 }
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_schema_conformance",
-)
+NOT_IMPLEMENTED = "POST /v1/embeddings"
 
 
 def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed (extra test)")
-    from hypothesis import HealthCheck, Phase, given, settings
-
-    schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
-    operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 11
-    answered = set()
-    for operation in operations:
-
-        @given(case=operation.as_strategy())
-        @settings(max_examples=8, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
-        def conforms(case):
-            if isinstance(case.body, dict):  # a model that exists, and a short answer
-                case.body = {**case.body, "model": "base", **SHORT.get(case.path, {})}
-            response = case.call(base_url=server.url, timeout=120)
-            if response.status_code == 200:
-                answered.add(case.path)
-            left_out = {"not_a_server_error"} if case.path == "/v1/embeddings" else set()  # 501
-            names = [name for name in CHECKS if name not in left_out]
-            case.validate_response(response, checks=[getattr(schemathesis.checks, name) for name in names])
-
-        conforms()
-    assert {"/v1/completions", "/v1/models", "/health", "/api/tokenize", "/api/merges"} <= answered
+    operations = operations_of(server, schemathesis)
+    assert operations.keys() == {*ANSWERED, NOT_IMPLEMENTED}
+    for name, (request, fixed) in ANSWERED.items():
+        if "body" in request:
+            request = {"body": {**request["body"], **fixed}}
+        assert_success_conforms(server, operations[name], **request)
+        assert_generated_conform(server, operations[name], 8, fixed)
+    assert_generated_conform(server, operations[NOT_IMPLEMENTED], 8, {}, CHECKS[1:])  # its status is 501
 
 
-def harness_model(server, tmp_path, kind, **settings):
-    """A model of lm-evaluation-harness that asks the server."""
-    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra benchmarks)")
+@pytest.fixture
+def harness():
+    """lm-evaluation-harness, with what its models over HTTP need."""
     pytest.importorskip("tenacity", reason="tenacity is not installed (extra test)")
-    from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompletionsAPI
+    return pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra benchmarks)")
 
-    if kind == "chat":
-        return LocalChatCompletion(base_url=f"{server.url}/v1/chat/completions", model="chat", max_length=256)
-    exported_tokenizer(server.engine().encoding, SHAPE.context, False, tmp_path)
+
+def harness_model(server, tokenizer, **settings):
+    """A model of the harness that asks the server. tokenizer: a folder in which it is to be written."""
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+    exported_tokenizer(server.engine().encoding, SHAPE.context, False, tokenizer)
     return LocalCompletionsAPI(
         base_url=f"{server.url}/v1/completions",
         model="base",
-        tokenizer=str(tmp_path),
+        tokenizer=str(tokenizer),
         tokenizer_backend="huggingface",
         max_length=SHAPE.context,
         **settings,
@@ -150,8 +154,8 @@ def harness_model(server, tmp_path, kind, **settings):
 
 
 @pytest.mark.parametrize("with_bos", [True, False])
-def test_the_harness_gets_the_likelihoods_that_it_gets_in_this_process(server, tmp_path, with_bos):
-    remote = harness_model(server, tmp_path / "tokenizer", "completions", add_bos_token=with_bos, batch_size=4)
+def test_the_harness_gets_the_likelihoods_that_it_gets_in_this_process(server, harness, tmp_path, with_bos):
+    remote = harness_model(server, tmp_path / "tokenizer", add_bos_token=with_bos, batch_size=4)
     from lm_eval.api.instance import Instance
 
     from llm_assets.release.benchmark_model import EngineModel
@@ -171,16 +175,79 @@ def test_the_harness_gets_the_likelihoods_that_it_gets_in_this_process(server, t
     assert remote.generate_until(wanted, disable_tqdm=True) == local.generate_until(wanted, disable_tqdm=True)
 
 
-def test_the_harness_chats(server, tmp_path):
-    remote = harness_model(server, tmp_path, "chat")
-    from lm_eval.api.instance import Instance
-    from lm_eval.models.api_models import JsonChatStr
+TASK = """
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {rows}}}
+test_split: train
+target_delimiter: ""
+doc_to_text: "{{{{text}}}}"
+doc_to_target: "{{{{target}}}}"
+"""
+CHOICES = """
+output_type: multiple_choice
+doc_to_choice: choices
+metric_list: [{metric: acc}]
+"""
+ANSWERS = """
+output_type: generate_until
+generation_kwargs: {until: ["the"], max_gen_toks: 12, temperature: 0}
+metric_list: [{metric: exact_match}]
+"""
 
-    question = JsonChatStr('[{"role": "user", "content": "Who lives in the town?"}]')
-    request = Instance("generate_until", {}, (question, {"until": ["\n"], "max_gen_toks": 12, "temperature": 0}), 0)
-    body = {"messages": QUESTIONS, "model": "chat", "max_tokens": 12, "temperature": 0, "stop": ["\n"]}
-    [choice] = server.post("chat/completions", body).json()["choices"]
-    assert remote.generate_until([request], disable_tqdm=True) == [choice["message"]["content"]]
+
+def write_task(folder, name, kind, rows):
+    """A task of the harness whose rows are in a file."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / f"{name}.yaml").write_text(TASK.format(name=name, rows=path) + kind)
+
+
+def choices_of_the_model(server, tokenizer):
+    """Rows of CHOICES; the target is the place of the one that the base model finds more probable."""
+    from lm_eval.api.instance import Instance
+
+    from llm_assets.release.benchmark_model import EngineModel
+
+    local = EngineModel(server.engine("base"), tokenizer, has_chat=False, seed=1)
+    choices = [" Ann", " it"]
+    rows = [{"text": text[:40].strip(), "choices": both} for text in TEXTS[:4] for both in (choices, choices[::-1])]
+    for row in rows:
+        pairs = [Instance("loglikelihood", {}, (row["text"], choice), 0) for choice in row["choices"]]
+        (first, _), (second, _) = local.loglikelihood(pairs, disable_tqdm=True)
+        row["target"] = int(second > first)
+    return rows
+
+
+def answers_of_the_model(server):
+    """Rows of ANSWERS; the target is what the chat model answers."""
+    body = {"model": "chat", "max_tokens": 12, "temperature": 0, "stop": ["the"]}
+    rows = [{"text": text[:40].strip()} for text in TEXTS[:4]]
+    for row in rows:
+        messages = [{"role": "user", "content": row["text"]}]
+        [choice] = server.post("chat/completions", {**body, "messages": messages}).json()["choices"]
+        row["target"] = choice["message"]["content"]
+    return rows
+
+
+def test_the_guides_harness_commands_work(server, harness, tmp_path):
+    """On tasks of which the models' own answers are the right ones."""
+    tokenizer = exported_tokenizer(server.engine().encoding, SHAPE.context, False, tmp_path / "exported")
+    choices, answers = choices_of_the_model(server, tokenizer), answers_of_the_model(server)
+    assert all(len({row["target"] for row in rows}) > 1 for rows in (choices, answers))
+    write_task(tmp_path / "tasks", "choices", CHOICES, choices)
+    write_task(tmp_path / "tasks", "answers", ANSWERS, answers)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache"), "PATH": path}
+    commands = re.findall(r"^lm_eval(?:.*\\\n)*.*", "".join(examples("console")), re.MULTILINE)
+    for command, task, metric in zip(commands, ("choices", "answers"), ("acc", "exact_match"), strict=True):
+        options = f"--tasks {task} --include_path tasks --output_path {task}"
+        words = ["sh", "-ec", re.sub(r"--tasks \S+", options, on_server(command, server))]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        (results,) = (tmp_path / task).rglob("results_*.json")
+        assert json.loads(results.read_text())["results"][task][f"{metric},none"] == 1, done.stdout
 
 
 def examples(language):
@@ -191,7 +258,8 @@ def examples(language):
 
 def on_server(text, server):
     """An example of the guide, for the server of the test."""
-    return text.replace("localhost:8000", f"127.0.0.1:{server.address.port}").replace("rlhf_checkpoint", "chat")
+    text = text.replace("localhost:8000", f"127.0.0.1:{server.address.port}")
+    return text.replace("rlhf_checkpoint", "chat").replace("base_checkpoint", "base")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -8,7 +8,7 @@ import requests
 
 from llm_assets.model.chat import Message, encode_text, prompt
 from llm_assets.model.sampling import Sampling
-from tests.support.model_server import model_server, script_tokens
+from tests.support.model_server import GatedSteps, cancellations, model_server, script_tokens
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING, TEXTS
 
@@ -35,11 +35,12 @@ def events(response):
     return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
 
 
-def test_an_answer_is_what_the_engine_samples(server):
-    body = {"messages": QUESTIONS, "temperature": 0.9, "seed": 5, "max_tokens": 30, "n": 2}
+@pytest.mark.parametrize("cut", [{}, {"top_p": 0.3}, {"top_k": 5}])
+def test_an_answer_is_what_the_engine_samples(server, cut):
+    body = {"messages": QUESTIONS, "temperature": 0.9, "seed": 5, "max_tokens": 30, "n": 2, **cut}
     answer = server.post("chat/completions", body).json()
     tokens = prompt(ENCODING, [Message("user", QUESTIONS[0]["content"])])
-    sampling = Sampling(max_tokens=30, temperature=0.9, seed=5, stop=END)
+    sampling = Sampling(max_tokens=30, temperature=0.9, seed=5, stop=END, **cut)
     texts = [engine_text(server, tokens, sampling, number=number).removeprefix(" ") for number in range(2)]
     assert [choice["message"]["content"] for choice in answer["choices"]] == texts and texts[0] != texts[1]
     assert {choice["finish_reason"] for choice in answer["choices"]} <= {"length", "stop"}
@@ -146,6 +147,48 @@ def test_a_call_of_the_clients_function_is_returned(server, monkeypatch):
     assert choice["message"]["content"] == "It is big." and choice["finish_reason"] == "stop"
 
 
+SEARCH = {"type": "function", "function": {"name": "search"}}
+PYTHON = {"type": "function", "function": {"name": "python"}}
+REQUIRED = [("required", [SEARCH]), (SEARCH, [PYTHON, SEARCH])]
+LOOKED_UP = encode_text(ENCODING, "the town")
+
+
+@pytest.mark.parametrize(("tool_choice", "tools"), REQUIRED, ids=["required", "named"])
+def test_an_answer_begins_with_the_call_that_is_required(server, monkeypatch, tool_choice, tools):
+    script_tokens(monkeypatch, [None, *LOOKED_UP, ENCODING.special["<|search_end|>"]])
+    body = {"messages": QUESTIONS, "tools": tools, "tool_choice": tool_choice, "max_tokens": 60}
+    [choice] = server.post("chat/completions", body).json()["choices"]
+    [call] = choice["message"]["tool_calls"]
+    assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] is None
+    assert call["function"] == {"name": "search", "arguments": '{"query": "the town"}'}
+
+
+@pytest.mark.parametrize(("max_tokens", "finish"), [(60, "stop"), (len(LOOKED_UP), "length")])
+@pytest.mark.parametrize("tool_choice", ["required", "auto"])
+def test_only_a_call_that_was_not_required_is_text_if_it_is_never_closed(
+    server, monkeypatch, tool_choice, max_tokens, finish
+):
+    opening = None if tool_choice == "required" else ENCODING.special["<|search_start|>"]
+    script_tokens(monkeypatch, [opening, *LOOKED_UP])
+    settings = {"tool_choice": tool_choice, "max_tokens": max_tokens, "logprobs": True}
+    body = {"messages": QUESTIONS, "tools": [SEARCH], **settings}
+    [choice] = server.post("chat/completions", body).json()["choices"]
+    shown = "" if tool_choice == "required" else ENCODING.decode(LOOKED_UP[: max_tokens - 1])
+    assert choice["message"]["content"] == shown.removeprefix(" ") and choice["finish_reason"] == finish
+    assert "".join(token["token"] for token in choice["logprobs"]["content"]) == shown
+    chunks = events(server.post("chat/completions", {**body, "stream": True}, stream=True))
+    streamed = [chunk["choices"][0] for chunk in chunks]
+    assert "".join(item["delta"].get("content", "") for item in streamed) == choice["message"]["content"]
+    assert streamed[-1]["finish_reason"] == finish
+
+
+def test_a_call_after_a_required_one_is_text_if_it_is_never_closed(server, monkeypatch):
+    script_tokens(monkeypatch, [*call_tokens("python", "2+3"), ENCODING.special["<|python_start|>"], *LOOKED_UP])
+    body = {"messages": QUESTIONS, "tools": [{"type": "python"}], "tool_choice": "required", "max_tokens": 60}
+    [choice] = server.post("chat/completions", body).json()["choices"]
+    assert choice["message"]["content"] == "the town" and len(choice["message"]["server_tool_calls"]) == 1
+
+
 def test_models_are_listed_and_embeddings_refused_with_a_reason(server):
     listed = server.get("/v1/models").json()
     assert [model["id"] for model in listed["data"]] == ["chat", "base"] and listed["object"] == "list"
@@ -156,10 +199,16 @@ def test_models_are_listed_and_embeddings_refused_with_a_reason(server):
     assert server.get("/health").json()["status"] == "ok"
 
 
-def test_a_client_that_goes_away_ends_its_sampling(server):
-    body = {"prompt": TEXTS[0][:20], "max_tokens": 200, "n": 8, "stream": True, "temperature": 1}
-    response = requests.post(f"{server.url}/v1/completions", json=body, stream=True, timeout=10)
+def test_a_client_that_goes_away_ends_its_sampling(server, monkeypatch):
+    steps, cancelled = GatedSteps(monkeypatch), cancellations(monkeypatch)
+    script_tokens(monkeypatch, [65] * 200)
+    body = {"prompt": TEXTS[0][:20], "max_tokens": 200, "n": 8, "stream": True}
+    steps.allow(2)
+    response = requests.post(f"{server.url}/v1/completions", json=body, stream=True, timeout=60)
     next(response.iter_content(10))
     response.close()
+    assert cancelled.wait(60)
+    steps.allow()
     server.wait_until_idle()
+    assert steps.count <= 3  # one may have been about to begin
     assert server.post("completions", {"prompt": "a", "max_tokens": 1}).status_code == 200

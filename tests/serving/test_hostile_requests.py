@@ -3,18 +3,23 @@ answered as if they had not been there.
 """
 
 import asyncio
+import contextlib
+import http.client
 import json
 import shutil
 import socket
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 import pytest
 import requests
+from click.testing import CliRunner
 from pydantic import ValidationError
 
+from llm_assets.cli import cli
 from llm_assets.model.decoding import Decoder
 from llm_assets.model.prefill import CachedModel
 from llm_assets.model.sampling import Engine
@@ -22,7 +27,16 @@ from llm_assets.serving import app, worker
 from llm_assets.serving.protocol import ChatRequest, CompletionRequest
 from llm_assets.serving.request_checks import RequestChecks
 from llm_assets.serving.server import Address
-from tests.support.model_server import LIMITS, ModelServer, model_server, script_tokens, write_checkpoint
+from llm_assets.serving.worker import Worker
+from tests.support.model_server import (
+    LIMITS,
+    GatedSteps,
+    ModelServer,
+    cancellations,
+    model_server,
+    script_tokens,
+    write_checkpoint,
+)
 from tests.support.tiny_models import ENCODING
 
 SPECIAL = ENCODING.special
@@ -289,12 +303,30 @@ def test_names_of_special_tokens_are_text(server):
         assert answer["usage"]["prompt_tokens"] == plain + (1 if path == DOCUMENT else 4)
 
 
-def test_500_requests_at_once_are_answered_or_told_to_come_back(server):
-    with ThreadPoolExecutor(100) as threads:
-        answers = list(threads.map(lambda _: server.post(*document()), range(500)))
-    assert {answer.status_code for answer in answers} <= {200, 429}
-    refused = [answer for answer in answers if answer.status_code == 429]
-    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+def test_500_requests_at_once_are_answered_or_told_to_come_back(server, monkeypatch):
+    """No step is sampled before all have come, so that it is known how many fit."""
+    server.post(*document())  # loads the model
+    server.wait_until_idle()
+    steps, come, submit = GatedSteps(monkeypatch), threading.Semaphore(0), Worker.submit
+
+    def counted(worker, job):
+        try:
+            submit(worker, job)
+        finally:
+            come.release()
+
+    monkeypatch.setattr(Worker, "submit", counted)
+    with contextlib.ExitStack() as stack:
+        opened = [http.client.HTTPConnection("127.0.0.1", server.address.port, timeout=300) for _ in range(500)]
+        for client in opened:
+            stack.callback(client.close)
+            client.request("POST", "/v1/completions", json.dumps(document()[1]), JSON)
+        assert all(come.acquire(timeout=60) for _ in opened)
+        steps.allow()
+        answers = [client.getresponse() for client in opened]
+        fitting = LIMITS.sequences + LIMITS.queue
+        assert Counter(answer.status for answer in answers) == {200: fitting, 429: 500 - fitting}
+        assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers if answer.status == 429)
     server.wait_until_idle()
     assert server.post(*document()).status_code == 200
 
@@ -352,10 +384,17 @@ def test_an_answer_that_nobody_reads_is_dropped():
     assert len(sent) == 3
 
 
-def test_a_client_that_vanishes_before_its_answer_is_forgotten(server):
+def test_a_client_that_vanishes_before_its_answer_is_forgotten(server, monkeypatch):
+    steps, cancelled = GatedSteps(monkeypatch), cancellations(monkeypatch)
+    script_tokens(monkeypatch, [65] * 200)
     body = json.dumps({"prompt": "a", "max_tokens": 200, "n": 16}).encode()
-    connection(server, body, len(body)).close()
+    with connection(server, body, len(body)):
+        while not server.get("/health").json()["answering"]:
+            time.sleep(0.01)
+    assert cancelled.wait(60)
+    steps.allow()
     server.wait_until_idle()
+    assert steps.count <= 1  # which may have been about to begin
 
 
 def test_a_checkpoint_that_is_deleted_while_in_use_ends_only_new_requests(server, tmp_path):
@@ -471,6 +510,22 @@ def test_another_address_needs_a_key(host):
     Address(host, key="secret").check()
     for local in ("127.0.0.1", "localhost", "::1"):
         Address(local).check()
+
+
+def test_the_command_listens_on_another_address_only_with_a_key(tmp_path, monkeypatch):
+    class Listens(Exception):
+        pass
+
+    def listen(address):
+        raise Listens
+
+    monkeypatch.setattr(Address, "listen", listen)
+    words = ["serve", str(write_checkpoint(tmp_path / "base", is_chat=False)), "--host", "0.0.0.0"]
+    with pytest.raises(ValueError, match="give them a key with --key or the variable LLM_ASSETS_KEY"):
+        CliRunner().invoke(cli, words, catch_exceptions=False)
+    for options in ({"args": [*words, "--key", "secret"]}, {"args": words, "env": {"LLM_ASSETS_KEY": "secret"}}):
+        with pytest.raises(Listens):
+            CliRunner().invoke(cli, **options, catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

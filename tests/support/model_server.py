@@ -14,12 +14,14 @@ from llm_assets.model.decoding import Decoder
 from llm_assets.model.sampling import Engine
 from llm_assets.model.shape import ModelShape
 from llm_assets.serving.checkpoints import Checkpoints
+from llm_assets.serving.jobs import Job
 from llm_assets.serving.limits import Limits
 from llm_assets.serving.server import Address, open_service, uvicorn_server
 from tests.support.ports import free_port
 from tests.support.tiny_models import ENCODING, random_model
 
 SHAPE = ModelShape.of_depth(2, 500, 256, width=64)
+CHOOSE = Decoder._choose
 LIMITS = Limits(body_seconds=3.0, max_tokens=200, seconds=300.0, sequences=16, queue=40)
 
 
@@ -103,14 +105,39 @@ def model_server(folder, **changes):
 def script_tokens(monkeypatch, script, encoding=ENCODING):
     """Let every sequence sample these tokens, and then the end of the turn. encoding: of the models that are asked.
 
-    As when tokens are chosen, each takes a random number, of which there are as many as tokens are allowed.
+    None in a script is the token that the decoder itself chooses.
     """
     import torch
 
     end = encoding.special["<|assistant_end|>"]
 
     def choose(decoder):
-        assert len([row.draw for row in decoder.rows]) == len(decoder.rows)
-        return torch.tensor([script[row.step] if row.step < len(script) else end for row in decoder.rows])
+        scripted = [script[row.step] if row.step < len(script) else end for row in decoder.rows]
+        chosen = CHOOSE(decoder).tolist()
+        return torch.tensor([new if token is None else token for token, new in zip(scripted, chosen, strict=True)])
 
     monkeypatch.setattr(Decoder, "_choose", choose)
+
+
+class GatedSteps:
+    """Lets sampling go on by so many steps as it is allowed. count: of the steps so far."""
+
+    def __init__(self, monkeypatch):
+        self.count, self._allowed, step = 0, threading.Semaphore(0), Decoder.step
+
+        def gated(decoder):
+            assert self._allowed.acquire(timeout=120), "no step was allowed for two minutes"
+            self.count += 1
+            return step(decoder)
+
+        monkeypatch.setattr(Decoder, "step", gated)
+
+    def allow(self, steps=1 << 20):
+        self._allowed.release(steps)
+
+
+def cancellations(monkeypatch):
+    """An event that is set once a request is cancelled."""
+    cancelled, cancel = threading.Event(), Job.cancel
+    monkeypatch.setattr(Job, "cancel", lambda job: (cancel(job), cancelled.set()))
+    return cancelled

@@ -11,7 +11,7 @@ from llm_assets.artifacts.record import RECORD, Record, file_digest
 from llm_assets.preference.arena import Comparison, Contestant
 
 from ..checkpoints import Checkpoints
-from ..errors import ApiError
+from ..errors import ApiError, invalid
 from ..limits import Limits
 from ..protocol import ChatMessage, ChatRequest
 from .reading import HOUR, Reader
@@ -38,14 +38,30 @@ def contestant(reader: Reader, checkpoints: Checkpoints, name: str) -> Contestan
 
 
 def chat_request(question: str, limits: Limits, max_tokens: int | None, **fields: Any) -> ChatRequest:
-    """A request for answers to a question.
+    """A request for answers to a question. Raises ApiError if it is empty.
 
     max_tokens: None is as many as a person likes to read, unless the server allows fewer. fields: of `ChatRequest`.
     """
+    if not question.strip():
+        raise invalid("the question is empty", "question")
     if max_tokens is None:
         max_tokens = min(DEFAULT_ANSWER, limits.max_tokens)
     messages = [ChatMessage(role="user", content=question)]
     return ChatRequest(messages=messages, max_tokens=max_tokens, **fields)
+
+
+def names_question(answer: ChatAnswer) -> ChatAnswer:
+    """The same answers; errors name the field `question` where the conversation that was made of it is wrong."""
+
+    async def answer_question(request: Request, body: ChatRequest) -> dict[str, Any]:
+        try:
+            return await answer(request, body)
+        except ApiError as error:
+            if error.param == "messages":
+                error.param = "question"
+            raise
+
+    return answer_question
 
 
 def texts_of(body: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from llm_assets.artifacts import Workspace
 from ..service import Service
 from .arena_routes import add_arena
 from .compare_routes import add_compare
-from .contestants import ChatAnswer
+from .contestants import ChatAnswer, names_question
 from .data_routes import add_data
 from .pipeline_routes import add_pipeline
 from .rank_routes import add_rank
@@ -24,6 +24,7 @@ def add_explorer(app: FastAPI, workspace: Workspace, service: Service, answer: C
     """Add the endpoints of a workspace to an application. answer: samples a model's answer to a conversation."""
     settings, checkpoints = service.settings, service.checkpoints
     reader, router = Reader(workspace, settings), APIRouter(prefix="/api")
+    answer = names_question(answer)
     add_data(router, reader)
     add_sql(router, reader)
     add_pipeline(router, reader)
