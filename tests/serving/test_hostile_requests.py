@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import resource
 import shutil
 import socket
 import threading
@@ -303,6 +304,19 @@ def test_names_of_special_tokens_are_text(server):
         assert answer["usage"]["prompt_tokens"] == plain + (1 if path == DOCUMENT else 4)
 
 
+@pytest.fixture
+def open_files():
+    """Room for 2,000 open files: each connection has one at both of its ends."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 2_000:
+        if hard != resource.RLIM_INFINITY and hard < 2_000:
+            pytest.skip(f"a process may open {hard} files here, and 500 connections need 1,000")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("open_files")
 def test_500_requests_at_once_are_answered_or_told_to_come_back(server, monkeypatch):
     """No step is sampled before all have come, so that it is known how many fit."""
     server.post(*document())  # loads the model
