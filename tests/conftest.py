@@ -85,6 +85,12 @@ SLOW_MODULES = (
     "tests.web.test_raw_warc",
     "tests.compute.test_ray",
     "tests.web.test_crawler",
+    "tests.pipeline.test_tour",
+    "tests.curation.test_page_versions",
+    "tests.web.test_index_lookup",
+    "tests.artifacts.test_object_faults",
+    "tests.sample_web.test_sample_web",
+    "tests.web.test_download",
 )
 
 
