@@ -91,6 +91,11 @@ SLOW_MODULES = (
     "tests.artifacts.test_object_faults",
     "tests.sample_web.test_sample_web",
     "tests.web.test_download",
+    "tests.web.test_texts",
+    "tests.artifacts.test_remote_store",
+    "tests.cli.test_doctor",
+    "tests.demonstrations.test_stages",
+    "tests.resources.test_resources",
 )
 
 
