@@ -88,12 +88,17 @@ def _cut(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
-def explain(workspace: Workspace, keys: list[Key] | None = None, resolver: Resolver | None = None) -> list[Explanation]:
+def explain(
+    workspace: Workspace,
+    keys: list[Key] | None = None,
+    resolver: Resolver | None = None,
+    used: UsedArtifacts | None = None,
+) -> list[Explanation]:
     """Explain the given artifacts (default: all that the recipe spans), upstream first.
 
-    resolver: of the workspace, which remembers what it has resolved; None makes a new one.
+    resolver, used: of the workspace, which remember what they have read; None makes new ones.
     """
-    resolver, used = resolver or workspace.resolver(), UsedArtifacts(workspace)
+    resolver, used = resolver or workspace.resolver(), used or UsedArtifacts(workspace)
     explanations = []
     for name, partition in keys if keys is not None else workspace.graph.keys(workspace.recipe):
         try:

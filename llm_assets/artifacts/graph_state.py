@@ -59,7 +59,8 @@ def graph_state(workspace: Workspace) -> list[AssetState]:
     keys = workspace.graph.keys(workspace.recipe)
     stored = LastBuilt(workspace)
     artifacts: dict[str, list[ArtifactState]] = {}
-    for (name, crawl), explanation in zip(keys, explain(workspace, keys, stored.resolver), strict=True):
+    explanations = explain(workspace, keys, stored.resolver, stored.used)
+    for (name, crawl), explanation in zip(keys, explanations, strict=True):
         artifacts.setdefault(name, []).append(_artifact(stored, name, crawl, explanation))
     left_out = workspace.graph.left_out(workspace.recipe)
     on_demand = workspace.graph.on_demand(workspace.recipe)

@@ -38,7 +38,7 @@ class LastBuilt:
 
     def why_stale(self, asset: str, partition: str | None = None) -> str:
         """A sentence that says that the artifact is not the recipe's, and why, for those who see it."""
-        (explanation,) = explain(self.workspace, [(asset, partition)], self.resolver)
+        (explanation,) = explain(self.workspace, [(asset, partition)], self.resolver, self.used)
         return explanation.why_stale()
 
 
