@@ -17,11 +17,9 @@ from llm_assets.settings import PROJECT
 from tests.support.browser import (
     button,
     check_wide_screen,
-    chromium,
     open_page,
     overflow,
     serious_faults,
-    view_opener,
 )
 from tests.support.model_server import model_server, script_tokens
 from tests.support.scripted_engine import call_tokens
@@ -42,17 +40,6 @@ def server(tmp_path_factory):
         patch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         with model_server(tmp_path_factory.mktemp("server")) as running:
             yield running
-
-
-@pytest.fixture(scope="module")
-def browser(server):
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def view(browser, server):
-    return view_opener(browser, server)
 
 
 def say(page, text):

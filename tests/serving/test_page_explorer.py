@@ -6,11 +6,9 @@ from llm_assets.serving.explorer import arena_routes, rank_routes
 from tests.support.browser import (
     button,
     check_wide_screen,
-    chromium,
     open_page,
     overflow,
     serious_faults,
-    view_opener,
 )
 from tests.support.explored_store import HOSTILE, SHORT, explored_server, narrow_server
 
@@ -24,17 +22,6 @@ def server(tmp_path_factory):
         artifact = running.service.checkpoints.workspace.resolver().artifact("corpus_report", None)
         artifact.view("report.html").write_text(REPORT)
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def view(browser, server):
-    return view_opener(browser, server)
 
 
 # Data

@@ -23,14 +23,12 @@ from tests.support.api_requests import get, post
 from tests.support.browser import (
     button,
     check_wide_screen,
-    chromium,
     expect_in_sight,
     overflow,
     serious_faults,
-    view_opener,
 )
 from tests.support.model_server import script_tokens
-from tests.support.pipeline_server import pipeline_server
+from tests.support.pipeline_server import artifact, pipeline_server
 from tests.support.scripted_engine import call_tokens
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><b>bold</b>'
@@ -51,16 +49,6 @@ def tune_again(workspace):
 def server(shared_pipeline, tmp_path_factory):
     with pipeline_server(shared_pipeline[0], tmp_path_factory.mktemp("explored"), tune_again) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def view(server):
-    with chromium() as browser:
-        yield view_opener(browser, server)
-
-
-def artifact(server, asset, crawl=None):
-    return server.service.checkpoints.workspace.resolver().artifact(asset, crawl)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 from llm_assets.artifacts.tables import read_table
 from llm_assets.model.encoding import Encoding
 from tests.support.api_requests import post
-from tests.support.browser import button, chromium, open_page, view_opener
+from tests.support.browser import button, open_page
 from tests.support.model_server import ModelServer
-from tests.support.pipeline_server import SHORT_RESULTS, pipeline_server
+from tests.support.pipeline_server import SHORT_RESULTS, artifact, pipeline_server
 from tests.support.published_ranks import stand_in_ranks
 
 KEY = "a-secret-key"
@@ -30,21 +30,6 @@ def published(tmp_path_factory):
 def server(shared_pipeline, published, tmp_path_factory):
     with pipeline_server(shared_pipeline[0], tmp_path_factory.mktemp("trained")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser(server):
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def view(browser, server):
-    return view_opener(browser, server)
-
-
-def artifact(server, asset, crawl=None):
-    return server.service.checkpoints.workspace.resolver().artifact(asset, crawl)
 
 
 def encoding_of(server, asset):

@@ -14,7 +14,7 @@ from llm_assets.recipes.preference import RankingFile
 from llm_assets.serving.explorer import arena_routes, rank_routes
 from tests.support.api_requests import EXPLORER_PATHS, get, post
 from tests.support.api_schema import assert_generated_conform, assert_success_conforms, operations_of
-from tests.support.pipeline_server import pipeline_server
+from tests.support.pipeline_server import artifact, pipeline_server
 
 RANKED = 20  # pairs that each of two people ranks
 pytestmark = pytest.mark.usefixtures("data_folder")
@@ -27,7 +27,7 @@ def server(shared_pipeline, tmp_path_factory):
 
 
 def table(server, asset, name, crawl=None):
-    return read_table(server.service.checkpoints.workspace.resolver().artifact(asset, crawl).table(name))
+    return read_table(artifact(server, asset, crawl).table(name))
 
 
 def test_an_answer_is_traced_to_its_pages_and_conversations(server):

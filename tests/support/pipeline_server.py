@@ -38,3 +38,8 @@ def pipeline_server(source, folder, build_further=None):
             ModelServer({}, SHORT_RESULTS, tools=tools, workspace=workspace, settings=settings) as server,
         ):
             yield server
+
+
+def artifact(server, asset, crawl=None):
+    """An artifact of the server's recipe."""
+    return server.service.checkpoints.workspace.resolver().artifact(asset, crawl)
